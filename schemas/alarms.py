@@ -1,0 +1,125 @@
+"""Alarms: kinds with their Chinese names, severities, what the engine decides, and how duty handles it.
+
+The one catalogue of words for code, SQL, boards and the desk.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Class(StrEnum):
+    """What is at stake; it decides who closes the alarm."""
+
+    LIFE = "life"
+    HEALTH = "health"
+    TECHNICAL = "technical"
+
+
+class Severity(StrEnum):
+    """Priorities as in ISA-18.2, most urgent first."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Handling(StrEnum):
+    """What duty has done about an alarm."""
+
+    UNACKNOWLEDGED = "unacknowledged"
+    ACKNOWLEDGED = "acknowledged"
+    DISPATCHED = "dispatched"
+    CLOSED = "closed"
+
+
+class Outcome(StrEnum):
+    """How an alarm ended, one touch each; `cleared` is written only when a technical alarm closes itself."""
+
+    MEDICAL = "medical"
+    FALL = "fall"
+    OTHER_HELP = "other_help"
+    CHECK_IN = "check_in"
+    ACCIDENTAL = "accidental"
+    TEST = "test"
+    EQUIPMENT_FAULT = "equipment_fault"
+    NO_CONTACT = "no_contact"
+    CLEARED = "cleared"
+
+
+class Move(StrEnum):
+    """What the engine says of a condition."""
+
+    RAISE = "raise"
+    CLEAR = "clear"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An alarm kind: its stored name, its Chinese name, its class and its usual severity."""
+
+    name: str
+    zh: str
+    alarm_class: Class
+    severity: Severity
+
+    @property
+    def closes_itself(self) -> bool:
+        """Say whether the alarm closes when its condition clears; all others wait for duty."""
+        return self.alarm_class is Class.TECHNICAL
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("sos", "紧急呼叫", Class.LIFE, Severity.CRITICAL),
+        Kind("fall", "跌倒", Class.LIFE, Severity.CRITICAL),
+        Kind("hr_high", "心率过高", Class.HEALTH, Severity.HIGH),
+        Kind("hr_low", "心率过低", Class.HEALTH, Severity.HIGH),
+        Kind("spo2_low", "血氧过低", Class.HEALTH, Severity.HIGH),
+        Kind("device_silent", "设备失联", Class.TECHNICAL, Severity.MEDIUM),
+        Kind("low_battery", "电量低", Class.TECHNICAL, Severity.LOW),
+        Kind("removed", "设备摘除", Class.TECHNICAL, Severity.MEDIUM),
+        Kind("tamper", "设备被拆", Class.TECHNICAL, Severity.MEDIUM),
+        Kind("mains_lost", "市电中断", Class.TECHNICAL, Severity.MEDIUM),
+    )
+}
+
+CLASS_ZH = {Class.LIFE: "生命", Class.HEALTH: "健康", Class.TECHNICAL: "技术"}
+SEVERITY_ZH = {Severity.CRITICAL: "紧急", Severity.HIGH: "高", Severity.MEDIUM: "中", Severity.LOW: "低"}
+HANDLING_ZH = {
+    Handling.UNACKNOWLEDGED: "未确认",
+    Handling.ACKNOWLEDGED: "已确认",
+    Handling.DISPATCHED: "已派人",
+    Handling.CLOSED: "已关闭",
+}
+OUTCOME_ZH = {
+    Outcome.MEDICAL: "真实-医疗",
+    Outcome.FALL: "真实-跌倒",
+    Outcome.OTHER_HELP: "真实-其他求助",
+    Outcome.CHECK_IN: "报平安",
+    Outcome.ACCIDENTAL: "误触",
+    Outcome.TEST: "测试",
+    Outcome.EQUIPMENT_FAULT: "设备故障",
+    Outcome.NO_CONTACT: "无法联系",
+    Outcome.CLEARED: "自行恢复",
+}
+QUALITY_ZH = {"ok": "", "late": "迟到", "unreadable": "报文无法解析"}
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A decision of the engine about one device and kind; the database decides whether a raise repeats.
+
+    `at` is when the condition began to be an alarm or ceased, in microseconds since 1970; `quality` is ok,
+    late (迟到) or unreadable; `values` is what the rule saw.
+    """
+
+    device_id: int
+    kind: str
+    move: Move
+    at: int
+    severity: Severity
+    quality: str = "ok"
+    values: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,134 @@
+"""Readings as columns, and the batch that travels down the line.
+
+A message of any channel becomes rows of one structured array; absent values are NaN. The same rows are what
+the engine judges and what the store writes.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.topics import Lane
+
+Columns = npt.NDArray[np.void]
+"""A structured array of READING or RECEIPT rows, shape (n,)."""
+
+ABSENT = np.iinfo(np.int64).min
+"""Stands for an absent integer: no `ts` sent, no `seq`."""
+
+
+class Event(IntEnum):
+    """What happened, for rows that are events; the numbers are stored, so they never change."""
+
+    NONE = 0
+    SOS = 1
+    FALL_DETECTED = 2
+    FALL_CONFIRMED = 3
+    FALL_CANCELLED = 4
+    LOW_BATTERY = 5
+    TAMPER = 6
+    MAINS_LOST = 7
+    MAINS_RESTORED = 8
+    TEST = 9
+    RESET = 10
+    REMOVED = 11
+    WORN = 12
+    CHECK_IN = 13
+    AREA_LEFT = 14
+    AREA_ENTERED = 15
+    ONLINE = 16
+    OFFLINE = 17
+
+
+class Quality(IntEnum):
+    """How far a row's time can be trusted (DESIGN section 7)."""
+
+    OK = 0
+    MISSING = 1
+    ASSUMED_ZONE = 2
+    FUTURE = 3
+    EPOCH = 4
+    LATE = 5
+    UNREADABLE = 6
+
+
+VALUES = (
+    "hr",
+    "spo2",
+    "temp",
+    "sbp",
+    "dbp",
+    "glucose",
+    "worn",
+    "steps",
+    "battery",
+    "rssi",
+    "mains",
+    "motion",
+)
+"""Value columns: float32, NaN where absent, booleans as 0 and 1. Units: bpm, %, degC, mmHg, mmHg, mmol/L,
+-, count, %, dBm, -, -."""
+
+READING = np.dtype(
+    [
+        ("device_id", np.int32),
+        ("channel", np.int8),
+        ("event", np.int8),
+        ("quality", np.int8),
+        ("alive", np.bool_),  # proves that the device lives: false for retained messages and last wills
+        ("stored", np.bool_),  # false: the engine sees it, the history does not (an unreadable life alarm)
+        ("message", np.int32),  # index of the delivery it came in
+        ("detail", np.int32),  # index into Batch.details, -1 for none
+        ("received_at", np.int64),  # microseconds since 1970
+        ("ts", np.int64),  # microseconds since 1970; received_at where the device's time cannot be used
+        ("ts_sent", np.int64),  # as the device sent it, milliseconds; ABSENT for none
+        ("seq", np.int64),  # ABSENT for none
+        ("digest", np.int64),  # of channel, event, seq, values and details
+        *((name, np.float32) for name in VALUES),
+    ]
+)
+
+RECEIPT = np.dtype([("packet_id", np.int32), ("duplicate", np.bool_), ("hash", np.uint32)])
+"""One row per delivery: the MQTT packet id (0 at QoS 0), the DUP flag, a hash of topic and payload."""
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message, or a part of one, that could not be used: kept with its bytes and the reason.
+
+    `whole` is false if the rest of the message was stored.
+    """
+
+    received_at: int
+    topic: str
+    payload: bytes
+    length: int
+    sha256: bytes
+    reason: str
+    detail: str
+    message: int
+    whole: bool = True
+
+
+@dataclass
+class Batch:
+    """What travels down the line at once: the messages of one lane, or none (a tick).
+
+    `now` is the clock at the moment the batch was closed. `scan` allows silence to be judged: false while a
+    session is away or a backlog is being drained. `connection` names the connection that the packet ids
+    belong to, for they mean nothing on another one.
+    """
+
+    lane: Lane
+    now: int
+    scan: bool = True
+    connection: int = 0
+    receipts: Columns = field(default_factory=lambda: np.empty(0, RECEIPT))
+    readings: Columns = field(default_factory=lambda: np.empty(0, READING))
+    details: list[dict[str, Any]] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0

@@ -1,0 +1,145 @@
+"""The one configuration: `carebell.toml`, overridden by the environment (`CAREBELL_BROKER__PORT=8883`).
+
+`sample.toml` beside this file is the reference: it names every key with its default. Unknown keys are errors.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from schemas.clock import Clock
+from schemas.errors import UsageError
+
+SAMPLE = Path(__file__).with_name("sample.toml")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BrokerSettings(_Section):
+    """Where the MQTT broker is and who we are there."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    username: str = ""
+    password: str = ""
+    password_file: str = ""
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "carebell"
+    tls: bool = False
+    ca_file: str = ""
+    keep_alive: Annotated[int, Field(ge=5, le=600)] = 30
+
+    def secret(self) -> str:
+        """Return the password, read from `password_file` where that is set."""
+        return Path(self.password_file).read_text().strip() if self.password_file else self.password
+
+
+class DatabaseSettings(_Section):
+    """Where the database is: a PostgreSQL URL; secrets may come by PGPASSFILE as with every client."""
+
+    url: str = "postgresql://carebell@127.0.0.1:5432/carebell"
+
+
+class IngestSettings(_Section):
+    """The bridge: bounds of its lanes and what it does with devices it does not know."""
+
+    unknown_devices: Literal["register", "dead_letter"] = "register"
+    max_registered: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
+    urgent_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 1_000
+    telemetry_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 20_000
+    batch_rows: Annotated[int, Field(ge=1, le=32_000)] = 5_000
+    max_payload: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
+    checkpoint_every: Seconds = 60.0
+    shard: Annotated[int, Field(ge=0, le=1_000)] = 0
+    rules: str = ""
+
+
+class ListenSettings(_Section):
+    """Where metrics and health of the bridge are served."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9108
+
+
+class DutySettings(_Section):
+    """The desk: its address and who may use it (operator's name = sha256 of the token, in hex)."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    tokens: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+
+
+class ClockSettings(_Section):
+    """Injected time, for `demo`, `sim` and tests: `start` is shown at the real moment `origin`."""
+
+    origin: float = 0.0
+    start: float = 0.0
+    speed: Annotated[float, Field(gt=0, le=100_000)] = 1.0
+
+    def clock(self) -> Clock:
+        """Return the clock these settings describe."""
+        return Clock(self.origin, self.start, self.speed)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Load with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CAREBELL_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    broker: BrokerSettings = BrokerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    ingest: IngestSettings = IngestSettings()
+    metrics: ListenSettings = ListenSettings()
+    duty: DutySettings = DutySettings()
+    clock: ClockSettings = ClockSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment before the file, and the file before the defaults."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, path: Path | None) -> Self:
+        """Read `path`, or CAREBELL_CONFIG, or `carebell.toml` where there is one, under the environment.
+
+        Raises UsageError that names the file, the key, the value and what is allowed.
+        """
+        named = path or (Path(os.environ["CAREBELL_CONFIG"]) if "CAREBELL_CONFIG" in os.environ else None)
+        if named is not None and not named.is_file():
+            raise UsageError(f"{named}: no such file; `carebell config sample > {named}` writes one to start from")
+        file = named or Path("carebell.toml")
+        bound = type("Settings", (cls,), {"model_config": {**cls.model_config, "toml_file": file}})
+        try:
+            loaded: Self = bound()
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{file}: not TOML: {error}") from error
+        except ValidationError as error:
+            raise UsageError("\n".join(_sentence(file, line) for line in error.errors())) from error
+        return loaded
+
+
+def _sentence(file: Path, error: Any) -> str:
+    """Name the key, the value and what is allowed."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{file}: {key}: no such key; `carebell config sample` prints all that there are"
+    shown = "***" if "password" in key else repr(error["input"])
+    return f"{file}: {key} = {shown}: {error['msg']}"

@@ -1,0 +1,103 @@
+"""MQTT topics of the contract, their lanes, and the names of every reason to refuse a message.
+
+    uplink    carebell/v1/<region>/<device>/<channel>
+    downlink  carebell/down/v1/<region>/<device>/alarm
+"""
+
+import re
+from enum import IntEnum
+from typing import NamedTuple
+
+from schemas.errors import SenderFaultError
+
+
+class Lane(IntEnum):
+    """The two MQTT sessions: urgent goes first."""
+
+    URGENT = 0
+    TELEMETRY = 1
+
+
+class Channel(IntEnum):
+    """The last level of an uplink topic; the numbers are stored, so they never change."""
+
+    SOS = 1
+    FALL = 2
+    EVENT = 3
+    HEARTBEAT = 4
+    VITALS = 5
+    ACTIVITY = 6
+    STATUS = 7
+
+
+URGENT_CHANNELS = frozenset({Channel.SOS, Channel.FALL, Channel.EVENT})
+LIFE_CHANNELS = frozenset({Channel.SOS, Channel.FALL})
+CHANNELS = {channel.name.lower(): channel for channel in Channel}
+
+PREFIX = "carebell/v1/"
+URGENT_FILTERS = tuple(f"{PREFIX}+/+/{channel.name.lower()}" for channel in sorted(URGENT_CHANNELS))
+TELEMETRY_FILTERS = (f"{PREFIX}#",)
+
+DEVICE_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+REGION_PATTERN = re.compile(r"[0-9]{6}(?:[0-9]{3}){0,2}")
+
+REASONS = {
+    "bad_topic": "the topic is not carebell/v1/<region>/<device>/<channel>",
+    "bad_region": "the region is not 6, 9 or 12 digits",
+    "bad_device": "the device id is not 1 to 64 of A-Z a-z 0-9 _ -",
+    "unknown_channel": "the channel is none of the contract's",
+    "unknown_device": "the device is not registered, and registering itself is off or at its cap",
+    "empty": "the payload is empty",
+    "oversized": "the payload is over the limit; its first 64 KiB, its length and its sha256 are kept",
+    "not_json": "the payload is not a JSON object in UTF-8",
+    "bad_field": "a field has the wrong type or is out of range; the other fields are stored",
+    "bad_message": "no field of the message could be used",
+    "refused": "the database refused the row",
+}
+"""Every reason a dead letter can bear, and what it means."""
+
+IGNORED_URGENT_TWIN = "urgent_twin"
+"""Why telemetry ignores an urgent topic: the urgent session carries the same message."""
+
+
+class Address(NamedTuple):
+    """Who sent a message and on which channel."""
+
+    region: str
+    device: str
+    channel: Channel
+
+
+def parse(topic: str) -> Address:
+    """Return the address in an uplink topic.
+
+    Raises SenderFaultError with the reason bad_topic, bad_region, bad_device or unknown_channel.
+    """
+    levels = topic.split("/")
+    if len(levels) != 5 or levels[0] != "carebell" or levels[1] != "v1":
+        raise SenderFaultError("bad_topic", topic[:200])
+    _, _, region, device, name = levels
+    channel = CHANNELS.get(name)
+    if channel is None:
+        raise SenderFaultError("unknown_channel", name[:100])
+    if not DEVICE_PATTERN.fullmatch(device):
+        raise SenderFaultError("bad_device", device[:100])
+    if not REGION_PATTERN.fullmatch(region):
+        raise SenderFaultError("bad_region", region[:100])
+    return Address(region, device, channel)
+
+
+def life_channel(topic: str) -> Channel | None:
+    """Return SOS or FALL if the topic, however malformed, ends as a life alarm's does."""
+    channel = CHANNELS.get(topic.rsplit("/", 1)[-1].strip().lower())
+    return channel if channel in LIFE_CHANNELS else None
+
+
+def uplink(region: str, device: str, channel: str) -> str:
+    """Return the topic on which a device publishes."""
+    return f"{PREFIX}{region}/{device}/{channel}"
+
+
+def downlink(region: str, device: str) -> str:
+    """Return the topic on which a device hears of its alarm."""
+    return f"carebell/down/v1/{region}/{device}/alarm"

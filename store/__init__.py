@@ -1,0 +1,1 @@
+"""The database: SQL files, migrations, the two editions, and the one writer of the line."""
