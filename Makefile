@@ -1,4 +1,4 @@
-# What people type. Every target is safe to run again, and does only what is still missing.
+# What people type. Every target may be run again at any time and does only what is still missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,46 +8,72 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
-# pip keeps its own cache; a prompt would hang where nobody sits before the screen.
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-# bash counts its own age in a variable of this name, so only the command line of make may set it.
-ifneq ($(filter command%,$(origin SECONDS)),)
-DEMO_ARGUMENTS := --seconds $(SECONDS)
-endif
+# A prompt would hang where nobody sits before the screen.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# bash counts its own age in a variable named SECONDS, so only the command line of make may set it.
+DEMO_ARGUMENTS := $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS))
 
-help:  ## what can be done here                                            make
-	@echo "carebell: alarms from elderly people's safety devices. Needs make, git and python3-venv."
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*[^ ]\)   *\([^ ].*\)$$/\1|\2|\3/p' $(firstword $(MAKEFILE_LIST)) | \
-	  awk -F'|' '{ printf "  %-7s %-66s %s\n", $$1, $$2, $$3 }'
+help:  ## what can be done here | make
+	@echo 'carebell: from a device'\''s MQTT message to an alarm that somebody handles.'
+	@echo 'Needs: apt-get install make git python3-venv'
+	@awk -F '[|]|## ' '/^[a-z]+:.*## /{ sub(/:.*/, "", $$1); printf "  %-6s %-74s %s\n", $$1, $$2, $$3 }' Makefile
 
-setup: .venv/runtime  ## a Python environment in .venv with what carebell needs    make setup
-	@echo "ready: $(BIN)/carebell"
+setup: .venv/runtime  ## make .venv with what carebell needs, from the lock | make setup
+	@echo 'Ready: $(BIN)/carebell --help'
 
-demo: .venv/runtime  ## the whole line on embedded parts with a simulated town      make demo SECONDS=40
+dev: .venv/dev  ## the same with the tools for test and check | make dev
+	@echo 'Ready: $(BIN)/pytest, $(BIN)/ruff, $(BIN)/mypy, $(BIN)/lint-imports'
+
+demo: .venv/runtime  ## the whole line on embedded parts, with a town that misbehaves | make demo SECONDS=40
 	@$(BIN)/carebell demo $(DEMO_ARGUMENTS)
 
-test: .venv/dev  ## every test, on real mosquitto and TimescaleDB                make test  (or: make test ARGS="tests/unit -k sos")
+test: .venv/dev  ## every test, on a real mosquitto and a real TimescaleDB | make test ARGS="tests/unit -k sos"
 	@tests/services.sh install
 	@$(BIN)/python -m pytest --durations=10 $(ARGS)
 
-check: .venv/dev  ## lint, format, types and who may import whom                 make check
+check: .venv/dev  ## lint, format, types, and who may import whom | make check
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/dev  ## measure this machine against the targets                  make bench ARGS=--help
+bench: .venv/dev  ## measure this machine against the targets | make bench ARGS=--help
 	@$(BIN)/python -m bench $(ARGS)
 
-run: .venv/runtime carebell.toml  ## serve with carebell.toml (made from the sample at first)   make run
+run: .venv/runtime carebell.toml  ## serve with carebell.toml, at first copied from schemas/sample.toml | make run
 	@$(BIN)/carebell serve --config carebell.toml
 
-lock: .venv/lock  ## write the lock files anew from pyproject.toml              make lock
-	@tests/lock.sh
+lock: .venv/runtime  ## write the lock files anew from pyproject.toml | make lock
+	@$(PYTHON) -m venv .venv/pip-tools && .venv/pip-tools/bin/pip install --quiet pip-tools
+	@$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
+	@$(PIP_COMPILE) --output-file requirements-dev.lock --extra dev --constraint requirements.lock pyproject.toml
+	@sed -i '1i # Written by `make lock` from pyproject.toml: all that pip may install, named by its hash.' \
+	  requirements.lock requirements-dev.lock
+	@! grep -nE 'https?://|--index-url|--find-links' requirements*.lock || \
+	  { echo 'A lock file names a host: it would install on this machine only.' >&2; exit 1; }
 
-dev: .venv/dev  ## the same environment with the tools for check and test       make dev
-	@echo "ready: $(BIN)/pytest, $(BIN)/ruff, $(BIN)/mypy, $(BIN)/lint-imports"
+# The lock must be the same whoever writes it: no private index, no extra wheels, no host in the file.
+# setuptools stands in the lock because the editable install below builds with it, without the network.
+PIP_COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null \
+  .venv/pip-tools/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
+  --build-deps-for=editable --no-header --annotation-style=line \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 
 carebell.toml:
 	@cp schemas/sample.toml $@
-	@echo "carebell.toml made from schemas/sample.toml: look it through before you serve real people."
+	@echo 'carebell.toml was made from schemas/sample.toml: read it before real people depend on it.'
+
+.venv/runtime: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo '$(PYTHON) is missing or older than 3.11: install a newer one, or name it: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@touch $@
+
+.venv/dev: .venv/runtime requirements-dev.lock requirements-data.lock
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-data.lock
+	@touch $@

@@ -105,6 +105,7 @@ OUTCOME_ZH = {
     Outcome.NO_CONTACT: "无法联系",
     Outcome.CLEARED: "自行恢复",
 }
+CONDITION_ZH = {"active": "", "cleared": "已恢复"}
 QUALITY_ZH = {"ok": "", "late": "迟到", "unreadable": "报文无法解析"}
 
 

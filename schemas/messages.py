@@ -4,10 +4,10 @@
 strings and nulls are accepted, for real devices send them; unknown fields are passed over.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from schemas.topics import Channel
 

@@ -6,10 +6,16 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from schemas.clock import Clock
 from schemas.errors import UsageError
@@ -124,7 +130,9 @@ class Settings(BaseSettings):
         """
         named = path or (Path(os.environ["CAREBELL_CONFIG"]) if "CAREBELL_CONFIG" in os.environ else None)
         if named is not None and not named.is_file():
-            raise UsageError(f"{named}: no such file; `carebell config sample > {named}` writes one to start from")
+            raise UsageError(
+                f"{named}: no such file; `carebell config sample > {named}` writes one to start from"
+            )
         file = named or Path("carebell.toml")
         bound = type("Settings", (cls,), {"model_config": {**cls.model_config, "toml_file": file}})
         try:
@@ -136,7 +144,7 @@ class Settings(BaseSettings):
         return loaded
 
 
-def _sentence(file: Path, error: Any) -> str:
+def _sentence(file: Path, error: ErrorDetails) -> str:
     """Name the key, the value and what is allowed."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":

@@ -1,7 +1,7 @@
 """MQTT topics of the contract, their lanes, and the names of every reason to refuse a message.
 
-    uplink    carebell/v1/<region>/<device>/<channel>
-    downlink  carebell/down/v1/<region>/<device>/alarm
+uplink    carebell/v1/<region>/<device>/<channel>
+downlink  carebell/down/v1/<region>/<device>/alarm
 """
 
 import re
@@ -35,6 +35,7 @@ LIFE_CHANNELS = frozenset({Channel.SOS, Channel.FALL})
 CHANNELS = {channel.name.lower(): channel for channel in Channel}
 
 PREFIX = "carebell/v1/"
+_LEVELS = 3  # after the prefix: region, device, channel
 URGENT_FILTERS = tuple(f"{PREFIX}+/+/{channel.name.lower()}" for channel in sorted(URGENT_CHANNELS))
 TELEMETRY_FILTERS = (f"{PREFIX}#",)
 
@@ -73,10 +74,10 @@ def parse(topic: str) -> Address:
 
     Raises SenderFaultError with the reason bad_topic, bad_region, bad_device or unknown_channel.
     """
-    levels = topic.split("/")
-    if len(levels) != 5 or levels[0] != "carebell" or levels[1] != "v1":
+    levels = topic.removeprefix(PREFIX).split("/")
+    if len(levels) != _LEVELS or not topic.startswith(PREFIX):
         raise SenderFaultError("bad_topic", topic[:200])
-    _, _, region, device, name = levels
+    region, device, name = levels
     channel = CHANNELS.get(name)
     if channel is None:
         raise SenderFaultError("unknown_channel", name[:100])
@@ -85,6 +86,12 @@ def parse(topic: str) -> Address:
     if not REGION_PATTERN.fullmatch(region):
         raise SenderFaultError("bad_region", region[:100])
     return Address(region, device, channel)
+
+
+def device_in(topic: str) -> str | None:
+    """Return the device in a topic of the right length, even if its region or channel is malformed."""
+    levels = topic.removeprefix(PREFIX).split("/")
+    return levels[1] if len(levels) == _LEVELS and DEVICE_PATTERN.fullmatch(levels[1]) else None
 
 
 def life_channel(topic: str) -> Channel | None:

@@ -1,7 +1,7 @@
 """The two editions of the database, and all that differs between them.
 
-TimescaleDB keeps the history in hypertables; plain PostgreSQL 16+ keeps it in native range partitions of a week
-with a default one behind them, so that a row of any time has a place.
+TimescaleDB keeps the history in hypertables; plain PostgreSQL 16+ keeps it in native range partitions of a
+week with a default one behind them, so that a row of any time has a place.
 """
 
 import re

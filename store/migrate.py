@@ -41,7 +41,7 @@ async def edition_of(connection: AsyncConnection) -> Edition:
 
 
 async def status(connection: AsyncConnection) -> Status:
-    """Compare the database with the migrations that this version brings; the edition is that of its tables."""
+    """Compare the database with the migrations that this version brings."""
     edition = await edition_of(connection)
     version = await (await connection.execute("SHOW server_version")).fetchone()
     known = await (await connection.execute("SELECT to_regclass('migrations') IS NOT NULL")).fetchone()

@@ -67,7 +67,6 @@ CREATE TABLE events (
     batch bigint NOT NULL,
     channel smallint NOT NULL,
     event smallint NOT NULL,
-    retained boolean NOT NULL,
     detail jsonb
 ) /*PARTITION BY ts*/;
 CREATE UNIQUE INDEX events_key ON events (device_id, ts, digest);

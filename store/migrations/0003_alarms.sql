@@ -78,10 +78,12 @@ CREATE TABLE ingest_ledger (
     lane smallint NOT NULL,
     now timestamptz NOT NULL,
     scan boolean NOT NULL,
+    newest_ts timestamptz NOT NULL,
     packet_ids bytea NOT NULL,
     hashes bytea NOT NULL
 );
 COMMENT ON TABLE ingest_ledger IS 'What was committed: a redelivery found here is acknowledged, not stored again.';
+COMMENT ON COLUMN ingest_ledger.newest_ts IS 'No row of the history is newer: what is above it cannot be there yet.';
 COMMENT ON COLUMN ingest_ledger.packet_ids IS 'int32 array, native order: MQTT packet ids of the batch.';
 COMMENT ON COLUMN ingest_ledger.hashes IS 'uint32 array, native order: hashes of topic and payload.';
 COMMENT ON COLUMN ingest_ledger.run IS 'The run of the bridge that wrote it: settles a COMMIT whose reply was lost.';

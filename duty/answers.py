@@ -1,0 +1,129 @@
+"""Every answer's dress, and every error as JSON.
+
+Whatever goes wrong is answered as {"error": name, "detail": sentence, "detail_zh": the same for duty staff}.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from duty.alarms import StaleVersionError, UnknownAlarmError
+from duty.desk import UnauthorizedError
+from duty.handling import BadOrderError, IllegalMoveError
+from schemas.errors import CarebellError, UsageError, WeatherError
+
+MAX_BODY: Final = 16_384
+"""Longest request body in bytes; the longest note fits several times."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Sent with every answer: nothing inline, nothing from elsewhere, no framing, no referrer, no copy kept."""
+
+_ERRORS: Final[list[tuple[type[CarebellError], int, str]]] = [
+    (BadOrderError, 422, "bad_request"),
+    (UnknownAlarmError, 404, "unknown_alarm"),
+    (IllegalMoveError, 409, "illegal_move"),
+    (StaleVersionError, 409, "stale_version"),
+    (WeatherError, 503, "database_away"),
+    (UsageError, 503, "database_not_ready"),
+]
+
+
+class Guard:
+    """Stand before the app: bound the body, refuse other sites' scripts, send the security headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its body counted and its answer dressed."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MAX_BODY:
+                raise HTTPException(413)
+            return message
+
+        async def send_dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        await (refusal or self.app)(scope, receive_bounded, send_dressed)
+
+    @staticmethod
+    def _refusal(method: str, headers: Headers) -> JSONResponse | None:
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            return _http_error(413)
+        # Browsers say where a request comes from: a link to the page may stand anywhere, no script or form.
+        elsewhere = headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+        followed = headers.get("sec-fetch-mode") == "navigate" and method == "GET"
+        return _http_error(403) if elsewhere and not followed else None
+
+
+def dress(app: FastAPI) -> None:
+    """Put the guard before `app` and answer all its errors."""
+    app.add_middleware(Guard)
+    app.add_exception_handler(CarebellError, _on_refusal)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_our_fault)
+
+
+def _error(status: int, name: str, detail: str, detail_zh: str, **headers: str) -> JSONResponse:
+    return JSONResponse({"error": name, "detail": detail, "detail_zh": detail_zh}, status, headers)
+
+
+async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, UnauthorizedError):
+        return _error(401, "unauthorized", str(error), "请输入有效的令牌", **{"WWW-Authenticate": "Bearer"})
+    for family, status, name in _ERRORS:
+        if isinstance(error, family):
+            # The driver's own words may name hosts and users: they are not for the network.
+            detail = "the database is away or too busy: try again" if family is WeatherError else str(error)
+            return _error(status, name, detail, getattr(error, "zh", "") or "服务器出错，请联系维护人员")
+    raise error
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    lines = error.errors() if isinstance(error, RequestValidationError) else []
+    said = "; ".join(f"{'.'.join(str(part) for part in line['loc'])}: {line['msg']}" for line in lines)
+    return _error(422, "bad_request", said, "请求内容有误")
+
+
+async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
+    return _http_error(error.status_code if isinstance(error, HTTPException) else 500)
+
+
+async def _on_our_fault(_: Request, error: Exception) -> JSONResponse:
+    del error  # the server logs it; its words are not for the network
+    answer = _error(500, "internal", "carebell failed at this request", "服务器出错，请联系维护人员")
+    answer.headers.update(HEADERS)  # this answer alone does not pass the guard
+    return answer
+
+
+def _http_error(status: int) -> JSONResponse:
+    said = {413: f"a body has at most {MAX_BODY} bytes", 403: "requests from other sites are refused"}
+    name = {413: "too_large"}.get(status, HTTPStatus(status).name.lower())
+    return _error(status, name, said.get(status, HTTPStatus(status).phrase), "请求被拒绝")

@@ -1,0 +1,235 @@
+"""The desk over HTTP: the API for handling alarms, and the page that uses it.
+
+Rules of this file: everything under /api needs a bearer token; the page itself holds no data and needs none.
+"""
+
+import asyncio
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+from typing import Annotated, Final, cast
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from psycopg import AsyncConnection
+from pydantic import BaseModel, ConfigDict, Field
+
+from duty import alarms
+from duty.answers import dress
+from duty.desk import Desk, Pool, make_pool, opened
+from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, VERB_ZH, Verb
+from schemas.alarms import OUTCOME_ZH, Outcome
+from schemas.clock import to_datetime
+from schemas.errors import FatalError, UsageError
+from schemas.settings import Settings
+
+_HERE: Final = FilePath(__file__).parent
+_PAGE: Final = {
+    "/": ("text/html", (_HERE / "page.html").read_bytes()),
+    "/page.js": ("text/javascript", (_HERE / "page.js").read_bytes()),
+    "/page.css": ("text/css", (_HERE / "page.css").read_bytes()),
+}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    note: Annotated[str, Field(max_length=NOTE_LENGTH)] = ""
+    version: Annotated[int, Field(ge=1, description="refuse if the alarm is not at this version")] | None = (
+        None
+    )
+
+
+class AcknowledgeBody(_Body):
+    """Take an alarm up; everything is optional, as is the body."""
+
+
+class DispatchBody(_Body):
+    """Send somebody."""
+
+    to: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH, description="who is sent")]
+
+
+class CloseBody(_Body):
+    """Say how it ended."""
+
+    outcome: Outcome
+
+
+class AlarmList(BaseModel):
+    """Alarms, the moment at which they were so, and how many are open in all, for a list has a limit."""
+
+    now: alarms.Moment
+    speed: float
+    counts: alarms.Counts
+    alarms: list[alarms.Alarm]
+
+
+class Word(BaseModel):
+    """A code and its name for duty staff."""
+
+    code: str
+    zh: str
+
+
+class Words(BaseModel):
+    """Who is asking, and the words for buttons."""
+
+    operator: str
+    verbs: list[Word]
+    outcomes: list[Word]
+
+
+def _desk(request: Request) -> Desk:
+    return cast("Desk", request.app.state.desk)
+
+
+def _operator(request: Request) -> str:
+    return _desk(request).operator(request.headers.get("authorization", ""))
+
+
+_Desk = Annotated[Desk, Depends(_desk)]
+_Operator = Annotated[str, Depends(_operator)]
+_AlarmId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+_api = APIRouter(prefix="/api", dependencies=[Depends(_operator)])
+_open = APIRouter()
+
+
+@_api.get("/alarms")
+async def list_alarms(
+    desk: _Desk,
+    state: alarms.State = "open",
+    device: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=alarms.MAX_LIMIT)] = 200,
+) -> AlarmList:
+    """List open alarms, life first; or closed or all, newest first."""
+
+    async def read(connection: AsyncConnection) -> AlarmList:
+        return AlarmList(
+            now=to_datetime(desk.clock.now()),
+            speed=desk.clock.speed,
+            counts=await alarms.count_open(connection),
+            alarms=await alarms.list_alarms(connection, state, device=device, limit=limit),
+        )
+
+    return await desk.ask(read)
+
+
+@_api.get("/alarms/{alarm_id}")
+async def show_alarm(desk: _Desk, alarm_id: _AlarmId) -> alarms.Card:
+    """Show an alarm with its log, its person and the contacts."""
+    return await desk.ask(lambda connection: alarms.show(connection, alarm_id))
+
+
+@_api.post("/alarms/{alarm_id}/acknowledge")
+async def acknowledge(
+    desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: AcknowledgeBody | None = None
+) -> alarms.Alarm:
+    """Take an alarm up."""
+    return await _handle(desk, operator, alarm_id, Verb.ACKNOWLEDGE, body or AcknowledgeBody())
+
+
+@_api.post("/alarms/{alarm_id}/dispatch")
+async def dispatch(desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: DispatchBody) -> alarms.Alarm:
+    """Send somebody, or somebody more."""
+    return await _handle(desk, operator, alarm_id, Verb.DISPATCH, body)
+
+
+@_api.post("/alarms/{alarm_id}/close")
+async def close(desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: CloseBody) -> alarms.Alarm:
+    """Close an alarm with its outcome."""
+    return await _handle(desk, operator, alarm_id, Verb.CLOSE, body)
+
+
+async def _handle(desk: Desk, operator: str, alarm_id: int, verb: Verb, body: _Body) -> alarms.Alarm:
+    at = desk.clock.now()
+    said = body.model_dump()
+    return await desk.ask(lambda connection: alarms.handle(connection, alarm_id, verb, operator, at, **said))
+
+
+@_api.get("/words")
+async def words(operator: _Operator) -> Words:
+    """Name who is asking, and the verbs and outcomes for duty staff."""
+    return Words(
+        operator=operator,
+        verbs=[Word(code=verb, zh=zh) for verb, zh in VERB_ZH.items()],
+        outcomes=[Word(code=outcome, zh=OUTCOME_ZH[outcome]) for outcome in OUTCOMES],
+    )
+
+
+@_open.get("/healthz")
+async def healthz(desk: _Desk) -> dict[str, str]:
+    """Answer 200 if the database can be read, else 503."""
+    await desk.ask(alarms.check_health)
+    return {"status": "ok"}
+
+
+@_open.get("/", include_in_schema=False)
+@_open.get("/page.js", include_in_schema=False)
+@_open.get("/page.css", include_in_schema=False)
+async def page(request: Request) -> Response:
+    """Serve a file of the page."""
+    kind, content = _PAGE[request.scope["path"]]
+    return Response(content, media_type=kind)
+
+
+def create_app(settings: Settings, pool: Pool, *, insecure: bool = False) -> FastAPI:
+    """Return the desk's app on a pool that the caller opens and closes; `insecure` asks for no token."""
+    app = FastAPI(title="carebell duty", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app.state.desk = Desk(pool, settings.clock.clock(), settings.duty.tokens, insecure)
+    app.include_router(_api)
+    app.include_router(_open)
+    dress(app)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that leaves signals to the composition root: one process, one who decides about its end."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals alone."""
+        yield
+
+
+async def serve(settings: Settings, *, insecure: bool = False) -> None:
+    """Serve the desk until cancelled.
+
+    Raises UsageError without tokens unless `insecure`, and FatalError if the address cannot be bound.
+    """
+    if not settings.duty.tokens and not insecure:
+        raise UsageError(
+            "duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without"
+        )
+    listener = _listen(settings.duty.host, settings.duty.port)
+    async with opened(make_pool(settings.database.url)) as pool:
+        config = uvicorn.Config(
+            create_app(settings, pool, insecure=insecure),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+        )
+        server = _Server(config)
+        running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(running)
+        finally:
+            server.should_exit = True
+            await running
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise FatalError(
+            f"the desk cannot listen on {host}:{port}: {error.strerror or error}; set duty.host or duty.port,"
+            " or end what is there"
+        ) from error

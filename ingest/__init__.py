@@ -1,0 +1,1 @@
+"""The line: MQTT sessions, decode, engine, commit, acknowledge, in that order."""

@@ -1,0 +1,90 @@
+"""Compose the bridge: restore from the database, then sessions, line, downlink and health together."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from ingest import metrics
+from ingest.downlink import run_downlink
+from ingest.line import run_line
+from ingest.registry import Registry
+from ingest.source import Source
+from rules import ruleset
+from rules.engine import Engine
+from schemas.clock import to_datetime
+from schemas.settings import Settings
+from schemas.topics import Lane
+from store import restore
+from store.writer import Store
+
+log = logging.getLogger(__name__)
+
+
+class Bridge:
+    """The engine, the store and the sessions of one shard."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the rules; raises UsageError if they are wrong. Nothing is connected yet."""
+        self._settings = settings
+        self._clock = settings.clock.clock()
+        path = Path(settings.ingest.rules) if settings.ingest.rules else ruleset.SHIPPED
+        self.engine = Engine(ruleset.load(path))
+        self.store = Store(settings, self.engine.checkpoint)
+        self.registry = Registry(self.store, settings.ingest)
+        self.source = Source(
+            settings,
+            self._clock,
+            self.registry,
+            session_lost=self.store.void_ledger,
+            enrol=self._enrol,
+            forgive=self.engine.forgive,
+        )
+
+    async def run(self) -> None:
+        """Restore, then work until cancelled; raises FatalError where going on would be wrong."""
+        await self.restore()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.source.run())
+            group.create_task(run_downlink(self._settings))
+            group.create_task(run_line(self.source, self.store, self.engine))
+
+    async def restore(self) -> None:
+        """Rebuild memory from the database: start-up and recovery are this one path."""
+        edition = await restore.prepare(self.store, to_datetime(self._clock.now()), self.engine.rules.text)
+        await self._learn()
+        batch, state = await restore.checkpoint(self.store)
+        if state is not None:
+            self.engine.restore(state)
+        later = await restore.batches_after(self.store, batch)
+        for each in later:
+            self.engine.apply(self.engine.evaluate(each))
+        await restore.ledgers(self.store)
+        self.engine.forgive(self._clock.now())
+        log.info(
+            "restored from a %s database at batch %d, %d of them replayed",
+            edition.name,
+            self.store.batch,
+            len(later),
+        )
+
+    async def _learn(self) -> None:
+        rows = await restore.devices(self.store)
+        for device_id, device, _, _, self_registered in rows:
+            self.registry.learn(device, device_id, self_registered=self_registered)
+        self.engine.enrol([row[0] for row in rows], [row[2] for row in rows], [row[3] for row in rows])
+
+    def _enrol(self, device_ids: list[int]) -> None:
+        self.engine.enrol(device_ids, [""] * len(device_ids), [None] * len(device_ids))
+
+    def readiness(self) -> dict[str, bool]:
+        """Name what must hold for the bridge to do its work."""
+        for lane, session in self.source.sessions.items():
+            metrics.CONNECTED.labels(lane.name.lower()).set(session.connected)
+            metrics.WAITING.labels(lane.name.lower()).set(session.inbox.count)
+        metrics.RETRIES.set(self.store.connection.retries)
+        return {
+            "urgent_session": self.source.sessions[Lane.URGENT].connected,
+            "broker": self.source.online,
+            "database": self.store.connection.is_up,
+            "identity": metrics.identity_holds(),
+        }

@@ -1,0 +1,343 @@
+"""From MQTT deliveries to a batch: every delivery ends as readings, as a dead letter, or ignored by name.
+
+Nothing that a client can send raises here. What cannot be read becomes a dead letter; on a topic that ends
+as a life alarm's does, it also becomes a reading that alarms (promise P2).
+"""
+
+import hashlib
+import logging
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from ingest.registry import Registry
+from schemas import topics
+from schemas.clock import SECOND
+from schemas.errors import SenderFaultError
+from schemas.messages import ADAPTERS
+from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns, DeadLetter, Event, Quality
+from schemas.topics import Channel, Lane
+
+log = logging.getLogger(__name__)
+
+KEPT_BYTES = 65_536
+OLDEST = 30 * 86_400 * SECOND
+NEWEST = 300 * SECOND
+LATE = 600 * SECOND
+
+_ROUTES_KEPT = 200_000
+_NO_READING = np.array([0, 1, 254, 255], np.float32)
+_FULL = 100  # per cent
+_ZERO_IS_NO_READING = ("temp", "sbp", "dbp", "glucose")
+_DETAILS = ("source", "lat", "lon", "confidence", "room", "retained")
+_FALL = {
+    "detected": Event.FALL_DETECTED,
+    "confirmed": Event.FALL_CONFIRMED,
+    "cancelled": Event.FALL_CANCELLED,
+}
+_STATUS = {"online": Event.ONLINE, "offline": Event.OFFLINE}
+_WORDS = {b"online": "online", b"offline": "offline", b'"online"': "online", b'"offline"': "offline"}
+_UNREADABLE = {Channel.SOS: Event.SOS, Channel.FALL: Event.FALL_DETECTED}
+
+
+class Delivery(NamedTuple):
+    """One PUBLISH as received; `packet_id` is 0 at QoS 0, `received_at` is unique and rises."""
+
+    topic: str
+    payload: bytes
+    packet_id: int
+    duplicate: bool
+    retained: bool
+    received_at: int
+
+
+class _Row(NamedTuple):
+    """One reading before it becomes columns."""
+
+    message: int
+    device_id: int
+    channel: Channel
+    event: Event
+    received_at: int
+    fields: dict[str, Any]
+    alive: bool = True
+    readable: bool = True
+
+
+class Decoder:
+    """Turn deliveries into batches, with the registry's ids."""
+
+    def __init__(self, registry: Registry, max_payload: int) -> None:
+        """`max_payload` in bytes; longer ones are dead letters."""
+        self._registry = registry
+        self._max_payload = max_payload
+        self._routes: dict[str, tuple[Channel, int]] = {}
+
+    def strangers(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[dict[str, str | None], dict[str, str | None]]:
+        """Return the devices not known yet, name to region: those that call for help, and the others."""
+        life: dict[str, str | None] = {}
+        others: dict[str, str | None] = {}
+        for delivery in deliveries:
+            if delivery.topic in self._routes:
+                continue
+            device, region, calls = _sender(delivery.topic)
+            if device is None:
+                continue
+            if calls and self._registry.life_id(device) is None:
+                life[device] = region
+            elif not calls and self._registry.telemetry_id(device) is None:
+                others[device] = region
+        return life, {name: region for name, region in others.items() if name not in life}
+
+    def decode(self, lane: Lane, deliveries: Sequence[Delivery], now: int) -> Batch:
+        """Return the batch that these deliveries make; `now` is the clock in microseconds."""
+        batch = Batch(lane, now)
+        batch.receipts = _receipts(deliveries)
+        rows: list[_Row] = []
+        for message, delivery in enumerate(deliveries):
+            try:
+                rows += self._rows(lane, message, delivery, batch)
+            except SenderFaultError as fault:
+                batch.dead.append(_dead(message, delivery, fault))
+                rows += self._cry(message, delivery)
+            except Exception as error:  # a fault of ours must not let one message block the line (P7)
+                log.exception("cannot decode a message on %s", delivery.topic)
+                fault = SenderFaultError("bad_message", f"decoding it failed: {type(error).__name__}")
+                batch.dead.append(_dead(message, delivery, fault))
+                rows += self._cry(message, delivery)
+        batch.readings = _columns(rows, batch.details)
+        return batch
+
+    def _rows(self, lane: Lane, message: int, delivery: Delivery, batch: Batch) -> list[_Row]:
+        route = self._routes.get(delivery.topic) or self._route(delivery.topic)
+        channel, device_id = route
+        if lane is Lane.TELEMETRY and channel in topics.URGENT_CHANNELS:
+            batch.ignored[topics.IGNORED_URGENT_TWIN] = batch.ignored.get(topics.IGNORED_URGENT_TWIN, 0) + 1
+            return []
+        if device_id < 0:
+            raise SenderFaultError("unknown_device", delivery.topic.split("/")[3])
+        payload = delivery.payload
+        if not payload:
+            raise SenderFaultError("empty")
+        if len(payload) > self._max_payload:
+            raise SenderFaultError("oversized", f"{len(payload)} bytes, allowed are {self._max_payload}")
+        if channel is Channel.STATUS and (word := _WORDS.get(payload.strip().lower())):
+            return [_status(message, device_id, delivery, {"status": word})]
+        try:
+            fields = ADAPTERS[channel].validate_json(payload)
+        except ValidationError as error:
+            fields = _salvage(channel, payload, error)
+            fault = SenderFaultError("bad_field", _faults(error))
+            batch.dead.append(_dead(message, delivery, fault, whole=False))
+        return _interpret(message, device_id, channel, delivery, fields)
+
+    def _route(self, topic: str) -> tuple[Channel, int]:
+        """Find channel and device of a topic, and remember them; -1 stands for a device not admitted."""
+        address = topics.parse(topic)
+        life = address.channel in topics.LIFE_CHANNELS
+        lookup = self._registry.life_id if life else self._registry.telemetry_id
+        device_id = lookup(address.device)
+        if device_id is None:
+            return address.channel, -1
+        if len(self._routes) >= _ROUTES_KEPT:
+            self._routes.clear()
+        self._routes[topic] = address.channel, device_id
+        return address.channel, device_id
+
+    def _cry(self, message: int, delivery: Delivery) -> list[_Row]:
+        """Make an unreadable message on a life topic alarm all the same."""
+        channel = topics.life_channel(delivery.topic)
+        if channel is None:
+            return []
+        device, _, _ = _sender(delivery.topic)
+        device_id = self._registry.life_id(device) if device else None
+        if device_id is None:
+            return []
+        return [
+            _Row(message, device_id, channel, _UNREADABLE[channel], delivery.received_at, {}, readable=False)
+        ]
+
+
+def _sender(topic: str) -> tuple[str | None, str | None, bool]:
+    """Return who sent on a topic, from where, and whether it calls for help.
+
+    A malformed topic that calls for help gets a name of its own, which no real device can bear.
+    """
+    calls = topics.life_channel(topic) is not None
+    try:
+        address = topics.parse(topic)
+    except SenderFaultError:
+        if not calls:
+            return None, None, False
+        if device := topics.device_in(topic):
+            return device, None, True
+        return "?" + hashlib.sha256(topic.encode()).hexdigest()[:16], None, True
+    return address.device, address.region, calls
+
+
+def _receipts(deliveries: Sequence[Delivery]) -> Columns:
+    receipts = np.empty(len(deliveries), RECEIPT)
+    receipts["packet_id"] = [delivery.packet_id for delivery in deliveries]
+    receipts["duplicate"] = [delivery.duplicate for delivery in deliveries]
+    receipts["hash"] = [
+        zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.encode())) for delivery in deliveries
+    ]
+    return receipts
+
+
+def _dead(message: int, delivery: Delivery, fault: SenderFaultError, *, whole: bool = True) -> DeadLetter:
+    return DeadLetter(
+        received_at=delivery.received_at,
+        topic=delivery.topic,
+        payload=delivery.payload[:KEPT_BYTES],
+        length=len(delivery.payload),
+        sha256=hashlib.sha256(delivery.payload).digest(),
+        reason=fault.reason,
+        detail=fault.detail,
+        message=message,
+        whole=whole,
+    )
+
+
+def _salvage(channel: Channel, payload: bytes, error: ValidationError) -> dict[str, Any]:
+    """Return the fields that can be used without those at fault; raises SenderFaultError if none can."""
+    places = [fault["loc"] for fault in error.errors(include_url=False, include_input=False)]
+    if () in places:
+        raise SenderFaultError("not_json", _faults(error)) from error
+    message = from_json(payload)
+    for place in places:
+        _remove(message, place)
+    try:
+        fields = ADAPTERS[channel].validate_python(message)
+    except ValidationError as again:
+        raise SenderFaultError("bad_message", _faults(error)) from again
+    if channel in (Channel.VITALS, Channel.ACTIVITY, Channel.STATUS) and not set(fields) - {"ts", "seq"}:
+        raise SenderFaultError("bad_message", _faults(error))
+    return fields
+
+
+def _remove(message: Any, place: tuple[int | str, ...]) -> None:  # noqa: ANN401 - JSON can be anything
+    """Take the value at a place out of a JSON document; a list's element leaves an empty object behind."""
+    *path, last = place
+    for step in path:
+        message = message[step]
+    if isinstance(message, dict):
+        message.pop(last, None)
+    elif isinstance(message, list) and isinstance(last, int):
+        message[last] = {}
+
+
+def _faults(error: ValidationError) -> str:
+    """Say in one line what pydantic found, without repeating the payload."""
+    found = error.errors(include_url=False, include_input=False)[:5]
+    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}" for fault in found)[
+        :500
+    ]
+
+
+def _interpret(
+    message: int, device_id: int, channel: Channel, delivery: Delivery, fields: dict[str, Any]
+) -> list[_Row]:
+    """Return the readings in the fields of one message: one, or several in a late batch."""
+    at = delivery.received_at
+    alive = not delivery.retained
+    if channel is Channel.VITALS:
+        late = fields.pop("readings", None) or []
+        rows = [
+            _Row(message, device_id, channel, Event.NONE, at, {"seq": fields.get("seq"), **f}, alive)
+            for f in late
+        ]
+        if not late or set(fields) - {"ts", "seq"}:
+            rows.append(_Row(message, device_id, channel, Event.NONE, at, fields, alive))
+        return rows
+    if channel is Channel.STATUS:
+        return [_status(message, device_id, delivery, fields)]
+    event = Event.NONE
+    if channel is Channel.SOS:
+        event = Event.SOS
+    elif channel is Channel.FALL:
+        event = _FALL[fields.get("phase") or "detected"]
+    elif channel is Channel.EVENT:
+        event = Event[fields["kind"].upper()]
+    return [_Row(message, device_id, channel, event, at, fields, alive)]
+
+
+def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, Any]) -> _Row:
+    """Store the device's word on its connection; neither a retained word nor a last will proves life."""
+    word = fields.get("status") or fields.get("state")
+    if word is None:
+        raise SenderFaultError("bad_message", "neither status nor state says online or offline")
+    alive = word == "online" and not delivery.retained
+    kept = {**fields, "retained": True} if delivery.retained else fields
+    return _Row(message, device_id, Channel.STATUS, _STATUS[word], delivery.received_at, kept, alive)
+
+
+def _columns(rows: list[_Row], details: list[dict[str, Any]]) -> Columns:
+    """Lay rows out as columns, in order of receipt; what has no column goes to `details`."""
+    readings = np.empty(len(rows), READING)
+    if not rows:
+        return readings
+    fields = [row.fields for row in rows]
+    for name in ("message", "device_id", "channel", "event", "received_at", "alive"):
+        readings[name] = [getattr(row, name) for row in rows]
+    readings["stored"] = [row.readable for row in rows]
+    for name, key in (("ts_sent", "ts"), ("seq", "seq")):
+        readings[name] = [ABSENT if (value := f.get(key)) is None else value for f in fields]
+    for name in VALUES:
+        readings[name] = [f.get(name) for f in fields]
+    readings["detail"] = [_detail(f, details) for f in fields]
+    _blank_no_readings(readings)
+    _judge_time(readings)
+    readings["digest"] = _digest(readings, details)
+    return readings
+
+
+def _detail(fields: dict[str, Any], details: list[dict[str, Any]]) -> int:
+    detail = {name: value for name in _DETAILS if (value := fields.get(name)) is not None}
+    if not detail:
+        return -1
+    details.append(detail)
+    return len(details) - 1
+
+
+def _blank_no_readings(readings: Columns) -> None:
+    """Turn the codes by which devices say that they have no reading into absent values."""
+    for name in ("hr", "spo2"):
+        readings[name][np.isin(readings[name], _NO_READING)] = np.nan
+    readings["spo2"][readings["spo2"] > _FULL] = np.nan
+    for name in _ZERO_IS_NO_READING:
+        readings[name][readings[name] == 0] = np.nan
+
+
+def _judge_time(readings: Columns) -> None:
+    """Take the device's time where it can be used, else the time of receipt; say which in `quality`."""
+    received, sent = readings["received_at"], readings["ts_sent"]
+    missing = sent == ABSENT
+    at = np.where(missing, received, np.clip(sent, -(2**53), 2**53) * 1000)
+    future, epoch = at > received + NEWEST, at < received - OLDEST
+    late = ~missing & ~epoch & (at < received - LATE)
+    readings["ts"] = np.where(future | epoch, received, at)
+    readings["quality"] = np.select(
+        [~readings["stored"], missing, future, epoch, late],
+        [Quality.UNREADABLE, Quality.MISSING, Quality.FUTURE, Quality.EPOCH, Quality.LATE],
+        Quality.OK,
+    )
+
+
+def _digest(readings: Columns, details: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Hash what a row says (not when it came), 64 bits, the same on every machine and in every run."""
+    mixed = (readings["channel"].astype(np.uint64) << np.uint64(8)) ^ readings["event"].astype(np.uint64)
+    said = [np.ascontiguousarray(readings["seq"]).view(np.uint64)]
+    said += [np.ascontiguousarray(readings[name]).view(np.uint32).astype(np.uint64) for name in VALUES]
+    sums = np.array([zlib.crc32(repr(sorted(d.items())).encode()) for d in details] + [0], np.uint64)
+    said.append(sums[readings["detail"]])
+    for column in said:
+        mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed.view(np.int64)

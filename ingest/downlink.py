@@ -1,0 +1,71 @@
+"""The downlink: tell a device what happens to its alarm, at least once, from the outbox.
+
+A row is marked as sent only after the broker's PUBACK; the rate is human, so aiomqtt does it.
+"""
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiomqtt
+import psycopg
+from psycopg import AsyncConnection
+
+from schemas.settings import Settings
+from schemas.topics import downlink
+from store import sql
+from store.connection import connect
+from store.weather import is_weather
+
+log = logging.getLogger(__name__)
+
+POLL: Final = 0.5
+RETRY: Final = 2.0
+
+_QUERIES = sql.load("ingest")
+
+
+async def run_downlink(settings: Settings) -> None:
+    """Publish the outbox for ever; a broker or a database that is away is waited for."""
+    while True:
+        try:
+            connection = await connect(settings.database.url)
+            async with connection, _client(settings) as client:
+                await _publish_for_ever(connection, client)
+        except aiomqtt.MqttError as error:
+            log.warning("downlink: %s; trying again", error)
+        except psycopg.Error as error:
+            if not is_weather(error):
+                raise
+            log.warning("downlink: the database is away; trying again")
+        await asyncio.sleep(RETRY)
+
+
+def _client(settings: Settings) -> aiomqtt.Client:
+    broker = settings.broker
+    return aiomqtt.Client(
+        broker.host,
+        broker.port,
+        username=broker.username or None,
+        password=broker.secret() or None,
+        identifier=f"{broker.client_id}-downlink",
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=ssl.create_default_context(cafile=broker.ca_file or None) if broker.tls else None,
+        keepalive=broker.keep_alive,
+    )
+
+
+async def _publish_for_ever(connection: AsyncConnection, client: aiomqtt.Client) -> None:
+    while True:
+        rows: Sequence[Any] = await (await connection.execute(_QUERIES["unsent"])).fetchall()
+        for _, message, alarm_id, kind, device, region in rows:
+            if region:
+                payload = json.dumps({"alarm_id": alarm_id, "kind": kind, "state": message})
+                await client.publish(downlink(region, device), payload, qos=1)
+        if rows:
+            await connection.execute(_QUERIES["sent"], {"ids": [row[0] for row in rows]})
+        else:
+            await asyncio.sleep(POLL)

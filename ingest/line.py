@@ -1,0 +1,60 @@
+"""The line. The loop that reads is the loop that acknowledges; the guarantee is the order of its lines."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import numpy as np
+
+from ingest import metrics
+from rules.engine import Delta, Engine
+from schemas.alarms import Transition
+from schemas.readings import Batch
+
+
+class BatchSource(Protocol):
+    """Where batches come from and whom to thank for them."""
+
+    def batches(self) -> AsyncIterator[Batch]:
+        """Yield batches for ever."""
+        ...
+
+    async def ack(self, batch: Batch) -> None:
+        """Acknowledge a committed batch."""
+        ...
+
+
+class BatchStore(Protocol):
+    """Where batches go."""
+
+    async def without_duplicates(self, batch: Batch) -> Batch:
+        """Take out what is stored already."""
+        ...
+
+    async def commit(self, batch: Batch, transitions: list[Transition]) -> None:
+        """Make a batch durable."""
+        ...
+
+
+async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> None:
+    """Move batches down the line for ever. A crash between any two lines costs time, not data."""
+    async for received in source.batches():
+        batch = await store.without_duplicates(received)
+        delta = engine.evaluate(batch)  # pure; sees the new state, adopts nothing
+        with metrics.COMMIT_SECONDS.labels(batch.lane.name.lower()).time():
+            await store.commit(batch, delta.transitions)  # returns only when durable
+        engine.apply(delta)  # memory follows the database
+        await source.ack(batch)  # the only ack there is
+        _count(batch, delta)
+
+
+def _count(batch: Batch, delta: Delta) -> None:
+    """Account for every message of a batch."""
+    lane = batch.lane.name.lower()
+    metrics.STORED.labels(lane).inc(len(np.unique(batch.readings["message"][batch.readings["stored"]])))
+    metrics.DUPLICATE.labels(lane).inc(batch.duplicates)
+    metrics.DEAD.labels(lane).inc(sum(letter.whole for letter in batch.dead))
+    metrics.PARTLY_DEAD.labels(lane).inc(sum(not letter.whole for letter in batch.dead))
+    for reason, count in batch.ignored.items():
+        metrics.IGNORED.labels(lane, reason).inc(count)
+    for transition in delta.transitions:
+        metrics.TRANSITIONS.labels(transition.kind, transition.move.value).inc()

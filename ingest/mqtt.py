@@ -1,0 +1,374 @@
+"""One persistent MQTT 5 session: connect, subscribe, receive, acknowledge, reconnect for ever.
+
+The `mqtt5` codec does the packets, asyncio the socket. What was received waits in `Session.inbox` until the
+line takes it; the broker's receive-maximum bounds how much that can be. A PUBACK counts only on the
+connection on which its PUBLISH came, so every connection has a number.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar, cast
+
+import mqtt5
+import numpy as np
+import numpy.typing as npt
+
+from ingest.decode import Delivery
+from schemas.clock import Clock
+from schemas.errors import FatalError, WeatherError
+from schemas.settings import BrokerSettings
+from schemas.topics import Lane
+
+log = logging.getLogger(__name__)
+
+SESSION_FOREVER: Final = 0xFFFF_FFFF
+COALESCE: Final = 0.002
+"""Seconds for which the telemetry lane leaves the socket alone, so that one read brings many messages."""
+HELD_BYTES: Final = 64 * 1024 * 1024
+"""Payload bytes above which reading pauses: the bound on memory that receive-maximum does not give."""
+REPLY_TIMEOUT: Final = 10.0
+FIRST_BACKOFF: Final = 0.2
+LONGEST_BACKOFF: Final = 5.0
+FIRST_FAILURE: Final = 0x80
+"""MQTT 5 section 2.4: reason codes from here on are failures."""
+
+Reply = TypeVar("Reply")
+
+_HOPELESS = (
+    mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD,
+    mqtt5.ConnAckReasonCode.NOT_AUTHORIZED,
+    mqtt5.ConnAckReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
+    mqtt5.ConnAckReasonCode.CLIENT_ID_NOT_VALID,
+    mqtt5.ConnAckReasonCode.BANNED,
+)
+
+
+class Stamp:
+    """Give each message a time of receipt of its own: the clock's, or a microsecond after the last one."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Share one stamp between the sessions, so that no two messages bear the same time."""
+        self._clock = clock
+        self._last = 0
+
+    def next(self) -> int:
+        """Return a time of receipt, microseconds since 1970, later than every one before."""
+        self._last = max(self._clock.now(), self._last + 1)
+        return self._last
+
+
+class Inbox:
+    """Messages received and not yet taken, kept apart by connection."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._parts: deque[tuple[int, deque[Delivery]]] = deque()
+        self.count = 0
+        self.bytes = 0
+
+    def put(self, connection: int, delivery: Delivery) -> None:
+        """Add one message of a connection."""
+        if not self._parts or self._parts[-1][0] != connection:
+            self._parts.append((connection, deque()))
+        self._parts[-1][1].append(delivery)
+        self.count += 1
+        self.bytes += len(delivery.payload)
+
+    def take(self, most: int) -> tuple[int, list[Delivery]]:
+        """Return the oldest messages, all of one connection, at most so many."""
+        connection, waiting = self._parts[0]
+        taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        if not waiting:
+            self._parts.popleft()
+        self.count -= len(taken)
+        self.bytes -= sum(len(delivery.payload) for delivery in taken)
+        return connection, taken
+
+
+class _Protocol(asyncio.Protocol):
+    """The packets of one connection."""
+
+    def __init__(self, session: "Session", number: int) -> None:
+        self.session = session
+        self.number = number
+        self.transport: asyncio.Transport | None = None
+        self.connack: asyncio.Future[mqtt5.ConnAckPacket] = asyncio.get_running_loop().create_future()
+        self.suback: asyncio.Future[mqtt5.SubAckPacket] = asyncio.get_running_loop().create_future()
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self.heard_at = 0.0
+        self._rest = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.end(exc or ConnectionError("the broker closed the connection"))
+
+    def end(self, error: BaseException) -> None:
+        """Close, and tell whoever waits why."""
+        for future in (self.connack, self.suback):
+            if not future.done():
+                future.cancel()
+        if not self.lost.done():
+            self.lost.set_result(error)
+        if self.transport:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
+        if self._rest:
+            self._rest += data
+            data = bytes(self._rest) if len(self._rest) >= self._needed() else b""
+        if not data:
+            return
+        used = self._packets(data)
+        self._rest = bytearray(data[used:])
+        self.session.received(self)
+
+    def _needed(self) -> int:
+        """Return how many bytes the packet at the head of `_rest` has, so that a long one is read once."""
+        length = 0
+        for place, byte in enumerate(self._rest[1:5]):
+            length |= (byte & 0x7F) << (7 * place)
+            if not byte & 0x80:
+                return place + 2 + length
+        return 0
+
+    def _packets(self, data: bytes) -> int:
+        """Handle the whole packets at the head of `data` and return how many bytes they have."""
+        used, size = 0, len(data)
+        with memoryview(data) as view:
+            while used < size:
+                try:
+                    packet, length = mqtt5.read(view[used:])
+                except IndexError:
+                    break
+                except BaseException as error:
+                    # The codec panics (a BaseException) on a topic that is not UTF-8.
+                    if isinstance(error, KeyboardInterrupt | SystemExit | asyncio.CancelledError):
+                        raise
+                    self.end(WeatherError(f"the broker sent a malformed packet ({error})"))
+                    return size
+                used += length
+                self._packet(packet)
+        return used
+
+    def _packet(self, packet: mqtt5.Packet) -> None:
+        if isinstance(packet, mqtt5.PublishPacket):
+            self.session.publish(self.number, packet)
+        elif isinstance(packet, mqtt5.ConnAckPacket):
+            _settle(self.connack, packet)
+        elif isinstance(packet, mqtt5.SubAckPacket):
+            _settle(self.suback, packet)
+        elif isinstance(packet, mqtt5.DisconnectPacket):
+            self.end(_disconnected(packet))
+
+
+def _settle(future: "asyncio.Future[Any]", packet: mqtt5.Packet) -> None:
+    if not future.done():
+        future.set_result(packet)
+
+
+def _disconnected(packet: mqtt5.DisconnectPacket) -> Exception:
+    if packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
+        return FatalError(
+            "another client took over the session (0x8E): is a second bridge running? This one ends."
+        )
+    return WeatherError(
+        f"the broker disconnected: {packet.reason_code.name.lower()} {packet.reason_str or ''}".strip()
+    )
+
+
+class Session:
+    """One lane's persistent session. `run` keeps it up; `inbox` fills; `acknowledge_bytes` go back."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        filters: Iterable[str],
+        settings: BrokerSettings,
+        *,
+        receive_max: int,
+        stamp: Stamp,
+        wake: Callable[[], None],
+        session_lost: Callable[[Lane, int], Awaitable[None]],
+    ) -> None:
+        """Call `wake` when messages arrive, and `session_lost(lane, connection)` if the broker forgot us."""
+        self.lane = lane
+        self.inbox = Inbox()
+        self.connected = False
+        self.connections = 0
+        self._filters = list(filters)
+        self._settings = settings
+        self._receive_max = receive_max
+        self._stamp = stamp
+        self._wake = wake
+        self._session_lost = session_lost
+        self._protocol: _Protocol | None = None
+        self._paused = False
+
+    async def run(self) -> None:
+        """Stay connected for ever; raises FatalError where a retry would not help."""
+        backoff = FIRST_BACKOFF
+        while True:
+            try:
+                await self._connected_once()
+            except (OSError, WeatherError, TimeoutError) as error:
+                log.warning("%s lane: %s; trying again", self.lane.name.lower(), self._sentence(error))
+                backoff = FIRST_BACKOFF if self.connected else backoff
+            finally:
+                self.connected = False
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            backoff = min(LONGEST_BACKOFF, backoff * 2)
+
+    def _sentence(self, error: BaseException) -> str:
+        if isinstance(error, ConnectionRefusedError | TimeoutError):
+            return f"no MQTT broker answers at {self._settings.host}:{self._settings.port}"
+        return str(error)
+
+    async def _connected_once(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.connections += 1
+        number = self.connections
+        tls = (
+            ssl.create_default_context(cafile=self._settings.ca_file or None) if self._settings.tls else None
+        )
+        async with asyncio.timeout(REPLY_TIMEOUT):
+            _, protocol = await loop.create_connection(
+                lambda: _Protocol(self, number), self._settings.host, self._settings.port, ssl=tls
+            )
+        self._protocol = protocol
+        self._paused = False
+        try:
+            await self._open(protocol)
+            self.connected = True
+            log.info(
+                "%s lane: connected to %s:%d",
+                self.lane.name.lower(),
+                self._settings.host,
+                self._settings.port,
+            )
+            await self._keep_alive(protocol)
+        finally:
+            protocol.end(ConnectionError("closed"))
+        error = protocol.lost.result()
+        if error:
+            raise error
+
+    async def _open(self, protocol: _Protocol) -> None:
+        """Say CONNECT and SUBSCRIBE; an error that the connection brought is raised as itself."""
+        self._send(protocol, self._connect_packet().write())
+        connack = await self._reply(protocol, protocol.connack)
+        if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+            reason = connack.reason_code.name.lower()
+            if connack.reason_code in _HOPELESS:
+                raise FatalError(
+                    f"the broker at {self._settings.host}:{self._settings.port} refuses user"
+                    f" {self._settings.username!r} ({reason}): see broker.username and broker.password_file"
+                )
+            raise WeatherError(f"the broker refuses: {reason}")
+        if not connack.session_present:
+            await self._session_lost(self.lane, protocol.number)
+        self._send(protocol, self._subscribe_packet().write())
+        suback = await self._reply(protocol, protocol.suback)
+        for topic_filter, code in zip(self._filters, suback.reason_codes, strict=False):
+            if int(code) >= FIRST_FAILURE:
+                raise FatalError(
+                    f"the broker refuses the subscription to {topic_filter}: {code.name.lower()}"
+                )
+
+    @staticmethod
+    async def _reply(protocol: _Protocol, future: "asyncio.Future[Reply]") -> Reply:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                return await future
+        except asyncio.CancelledError:
+            error = protocol.lost.result() if protocol.lost.done() else None
+            raise error or asyncio.CancelledError from None
+
+    def _connect_packet(self) -> mqtt5.ConnectPacket:
+        settings = self._settings
+        return mqtt5.ConnectPacket(
+            f"{settings.client_id}-{self.lane.name.lower()}",
+            username=settings.username or None,
+            password=settings.secret().encode() if settings.username else None,
+            clean_start=False,
+            keep_alive=settings.keep_alive,
+            session_expiry_interval=SESSION_FOREVER,
+            receive_max=self._receive_max,
+        )
+
+    def _subscribe_packet(self) -> mqtt5.SubscribePacket:
+        return mqtt5.SubscribePacket(
+            1,
+            [
+                mqtt5.TopicFilter(
+                    pattern,
+                    max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+                    retain_as_published=False,
+                    retain_handling=mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
+                )
+                for pattern in self._filters
+            ],
+        )
+
+    async def _keep_alive(self, protocol: _Protocol) -> None:
+        """Ping until the connection is lost; a broker that says nothing for long is taken for lost."""
+        loop = asyncio.get_running_loop()
+        interval = self._settings.keep_alive / 2
+        while not protocol.lost.done():
+            self._send(protocol, mqtt5.PingReqPacket().write())
+            sent_at = loop.time()
+            await asyncio.wait([protocol.lost], timeout=interval)
+            if not protocol.lost.done() and not self._paused and protocol.heard_at < sent_at:
+                protocol.end(WeatherError("the broker is silent"))
+
+    @staticmethod
+    def _send(protocol: _Protocol, data: bytes) -> None:
+        if protocol.transport and not protocol.transport.is_closing():
+            protocol.transport.write(data)
+
+    def publish(self, connection: int, packet: mqtt5.PublishPacket) -> None:
+        """Take up one PUBLISH."""
+        delivery = Delivery(
+            packet.topic,
+            packet.payload,
+            packet.packet_id or 0,
+            packet.duplicate,
+            packet.retain,
+            self._stamp.next(),
+        )
+        self.inbox.put(connection, delivery)
+
+    def received(self, protocol: _Protocol) -> None:
+        """Wake the line after a read, and leave the socket alone for a moment on the telemetry lane."""
+        self._wake()
+        if protocol.transport is None or self._paused:
+            return
+        if self.inbox.bytes > HELD_BYTES or self.lane is Lane.TELEMETRY:
+            protocol.transport.pause_reading()
+            self._paused = True
+            asyncio.get_running_loop().call_later(COALESCE, self._resume, protocol)
+
+    def _resume(self, protocol: _Protocol) -> None:
+        if self.inbox.bytes > HELD_BYTES:
+            asyncio.get_running_loop().call_later(COALESCE, self._resume, protocol)
+            return
+        self._paused = False
+        if protocol.transport and not protocol.transport.is_closing():
+            protocol.transport.resume_reading()
+
+    def puback(self, connection: int, packet_ids: npt.NDArray[np.int32]) -> None:
+        """Send PUBACKs in one write, in the given order; none if that connection is gone: it redelivers."""
+        protocol = self._protocol
+        if protocol is None or protocol.number != connection:
+            return
+        ids = packet_ids[packet_ids > 0]
+        packets = np.empty(len(ids), [("head", ">u2"), ("packet_id", ">u2")])
+        packets["head"] = 0x4002
+        packets["packet_id"] = ids
+        self._send(protocol, packets.tobytes())

@@ -1,0 +1,121 @@
+"""The source of batches: the two sessions, urgent first, and a tick each second."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from ingest import metrics
+from ingest.decode import Decoder
+from ingest.mqtt import Session, Stamp
+from ingest.registry import Registry
+from schemas.clock import Clock
+from schemas.readings import Batch
+from schemas.settings import Settings
+from schemas.topics import TELEMETRY_FILTERS, URGENT_FILTERS, Lane
+
+TICK: Final = 1.0
+"""Real seconds between two ticks."""
+
+
+class Source:
+    """Yield decoded batches; the consumer must commit each and `ack` it before it asks for the next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        registry: Registry,
+        *,
+        session_lost: Callable[[Lane, int], Awaitable[None]],
+        enrol: Callable[[list[int]], None],
+        forgive: Callable[[int], None],
+    ) -> None:
+        """Call `enrol(device_ids)` for strangers, `forgive(now)` when nobody could be heard until now."""
+        limits = settings.ingest
+        stamp = Stamp(clock)
+        self._wake = asyncio.Event()
+        self._clock = clock
+        self._registry = registry
+        self._enrol = enrol
+        self._forgive = forgive
+        self._decoder = Decoder(registry, limits.max_payload)
+        self._batch_rows = limits.batch_rows
+        self._next_tick = 0.0
+        self._was_online = False
+        self.sessions = {
+            lane: Session(
+                lane,
+                filters,
+                settings.broker,
+                receive_max=receive_max,
+                stamp=stamp,
+                wake=self._wake.set,
+                session_lost=session_lost,
+            )
+            for lane, filters, receive_max in (
+                (Lane.URGENT, URGENT_FILTERS, limits.urgent_in_flight),
+                (Lane.TELEMETRY, TELEMETRY_FILTERS, limits.telemetry_in_flight),
+            )
+        }
+
+    @property
+    def online(self) -> bool:
+        """Say whether both sessions are up."""
+        return all(session.connected for session in self.sessions.values())
+
+    async def run(self) -> None:
+        """Keep both sessions up; raises FatalError where a retry would not help."""
+        async with asyncio.TaskGroup() as group:
+            for session in self.sessions.values():
+                group.create_task(session.run())
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield batches for ever: urgent ones first, a tick when it is due, else telemetry."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            self._note_online()
+            if self.sessions[Lane.URGENT].inbox.count:
+                yield await self._take(Lane.URGENT)
+            elif loop.time() >= self._next_tick:
+                self._next_tick = loop.time() + TICK
+                yield Batch(Lane.TELEMETRY, self._clock.now(), scan=self._caught_up())
+            elif self.sessions[Lane.TELEMETRY].inbox.count:
+                yield await self._take(Lane.TELEMETRY)
+            else:
+                await self._until_woken(self._next_tick - loop.time())
+
+    async def ack(self, batch: Batch) -> None:
+        """Acknowledge a batch that is committed; must be called once for each, in order."""
+        if len(batch.receipts):
+            self.sessions[batch.lane].puback(batch.connection, batch.receipts["packet_id"])
+            metrics.IN_FLIGHT.labels(batch.lane.name.lower()).dec(len(batch.receipts))
+
+    def _note_online(self) -> None:
+        """Silence counts from the moment at which devices can be heard again."""
+        if self.online and not self._was_online:
+            self._forgive(self._clock.now())
+        self._was_online = self.online
+
+    def _caught_up(self) -> bool:
+        """Say whether silence may be judged: both sessions up and no backlog waiting."""
+        return self.online and all(s.inbox.count <= self._batch_rows for s in self.sessions.values())
+
+    async def _until_woken(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _take(self, lane: Lane) -> Batch:
+        connection, deliveries = self.sessions[lane].inbox.take(self._batch_rows)
+        metrics.RECEIVED.labels(lane.name.lower()).inc(len(deliveries))
+        metrics.IN_FLIGHT.labels(lane.name.lower()).inc(len(deliveries))
+        life, others = self._decoder.strangers(deliveries)
+        if life or others:
+            self._enrol(await self._registry.admit(life, others))
+        batch = self._decoder.decode(lane, deliveries, self._clock.now())
+        batch.connection = connection
+        batch.scan = self._caught_up()
+        return batch

@@ -1,0 +1,35 @@
+"""The command `carebell`: one line per noun, nothing else."""
+
+import logging
+
+import typer
+
+from ops import alarm, config, db, serve, sim, token
+from ops import demo as demo_module
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Receive what elderly people's safety devices send, decide what is an alarm, keep it in front of duty.",
+)
+app.command("demo")(demo_module.demo)
+app.command("serve")(serve.serve)
+app.command("ingest")(serve.ingest)
+app.command("duty")(serve.duty)
+app.add_typer(alarm.app, name="alarm")
+app.add_typer(db.app, name="db")
+app.add_typer(sim.app, name="sim")
+app.add_typer(config.app, name="config")
+app.add_typer(token.app, name="token")
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpcore", "aiomqtt"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    app()
+
+
+if __name__ == "__main__":
+    main()

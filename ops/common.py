@@ -1,0 +1,84 @@
+"""What every command shares: where the settings come from, and how a command ends.
+
+Rules of this file: whatever a person can cause ends in one sentence on standard error and an exit code
+(1 found something wrong, 2 usage), never in a traceback.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import psycopg
+import typer
+from psycopg import AsyncConnection
+
+from schemas.errors import CarebellError, UsageError, WeatherError
+from schemas.settings import Settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The configuration file. [default: $CAREBELL_CONFIG, else carebell.toml]"),
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_T = TypeVar("_T")
+
+
+def fail(sentence: str, code: int = 1) -> NoReturn:
+    """Print one sentence on standard error and exit."""
+    typer.echo(f"carebell: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def load_settings(config: Path | None) -> Settings:
+    """Read the settings; exit with code 2 and a sentence for each wrong key."""
+    try:
+        return Settings.load(config)
+    except UsageError as error:
+        fail(str(error), 2)
+
+
+def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command to its end and return its result, or exit with one sentence.
+
+    SIGTERM ends it as Ctrl-C does: by cancelling it, so that every `async with` is left properly.
+    """
+    try:
+        return asyncio.run(_until_terminated(coroutine))
+    except UsageError as error:
+        fail(str(error), 2)
+    except CarebellError as error:
+        fail(str(error))
+    except psycopg.OperationalError as error:
+        fail(f"the database does not answer: {str(error).strip().splitlines()[0]}")
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[AsyncConnection]:
+    """Connect to the database in autocommit; raises WeatherError if it does not answer."""
+    try:
+        connection = await AsyncConnection.connect(
+            settings.database.url, autocommit=True, connect_timeout=5, application_name="carebell"
+        )
+    except psycopg.OperationalError as error:
+        raise WeatherError(f"the database does not answer: {str(error).strip().splitlines()[0]}") from error
+    async with connection:
+        yield connection
+
+
+async def _until_terminated(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    task = asyncio.ensure_future(coroutine)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

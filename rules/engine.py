@@ -1,0 +1,312 @@
+"""The engine: state as a struct of arrays over devices; `evaluate` decides, `apply` adopts.
+
+`evaluate` performs nothing and changes nothing, so a commit that fails can be tried again with the same
+answer. A device's number is its index in every array. Rules of this file: only + - and comparisons on times,
+no clock, no I/O; the same readings in the same order give the same transitions however they are cut into
+batches.
+"""
+
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rules.ruleset import Rule, RuleSet
+from schemas.alarms import Move, Transition
+from schemas.readings import Batch, Columns, Event, Quality
+
+Ints = npt.NDArray[np.int64]
+Index = npt.NDArray[np.intp]
+
+_UNHEARD = 0
+_NEVER = np.iinfo(np.int64).max
+_OLDEST = np.iinfo(np.int64).min
+_QUALITY = {Quality.LATE: "late", Quality.UNREADABLE: "unreadable"}
+
+
+@dataclass
+class Delta:
+    """What a batch changes: transitions in the order of their readings, and new values for state arrays."""
+
+    transitions: list[Transition] = field(default_factory=list)
+    updates: list[tuple[npt.NDArray[Any], Index, npt.NDArray[Any]]] = field(default_factory=list)
+
+
+@dataclass
+class _Latch:
+    """State of one latched rule over n devices."""
+
+    active: npt.NDArray[np.bool_]
+    since: Ints  # first hit of the pending condition; _NEVER while none is pending
+    last: Ints  # time of the newest reading judged
+
+    @classmethod
+    def empty(cls, n: int) -> "_Latch":
+        return cls(np.zeros(n, np.bool_), np.full(n, _NEVER), np.full(n, _OLDEST))
+
+    def take(self, index: Index) -> "_Latch":
+        return _Latch(self.active[index], self.since[index], self.last[index])
+
+
+class Engine:
+    """Judge batches of readings by a rule set."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        """Start with no device known."""
+        self.rules = rules
+        self._heard = np.zeros(0, np.int64)
+        self._silent = np.zeros(0, np.bool_)
+        self._limit = np.zeros(0, np.int64)
+        self._latches = {rule.fingerprint: _Latch.empty(0) for rule in rules.latched}
+
+    def enrol(self, device_ids: list[int], models: list[str], heartbeat_seconds: list[int | None]) -> None:
+        """Make room for devices and set how long each may be silent."""
+        if not device_ids:
+            return
+        self._grow(max(device_ids) + 1)
+        silence = self.rules.silence
+        if silence is None:
+            return
+        limits = [silence.limit(*each) for each in zip(models, heartbeat_seconds, strict=True)]
+        self._limit[device_ids] = limits
+
+    def _grow(self, size: int) -> None:
+        known = len(self._heard)
+        if size <= known:
+            return
+        more = max(size, known + known // 4) - known
+        self._heard = np.append(self._heard, np.full(more, _UNHEARD, np.int64))
+        self._silent = np.append(self._silent, np.zeros(more, np.bool_))
+        self._limit = np.append(self._limit, np.full(more, _NEVER))
+        for name, latch in self._latches.items():
+            new = _Latch.empty(more)
+            self._latches[name] = _Latch(
+                np.append(latch.active, new.active),
+                np.append(latch.since, new.since),
+                np.append(latch.last, new.last),
+            )
+
+    def evaluate(self, batch: Batch) -> Delta:
+        """Return what a batch means; its readings must be in order of receipt, its devices enrolled."""
+        delta = Delta()
+        found: list[tuple[int, Transition]] = []
+        if len(batch.readings):
+            for rule in self.rules.each:
+                found += _each(rule, batch.readings)
+            for rule in self.rules.latched:
+                found += self._latched(rule, batch.readings, delta)
+            found += self._heard_from(batch, delta)
+        elif batch.scan:
+            found += self._scan(batch.now, delta)
+        found.sort(key=lambda pair: pair[0])
+        delta.transitions = [transition for _, transition in found]
+        return delta
+
+    @staticmethod
+    def apply(delta: Delta) -> None:
+        """Adopt a delta, once, before the next `evaluate`."""
+        for target, index, values in delta.updates:
+            target[index] = values
+
+    def forgive(self, now: int) -> None:
+        """Count silence from `now` at the earliest: nobody could be heard before (start-up, broker away)."""
+        np.maximum(self._heard, now, out=self._heard, where=self._heard != _UNHEARD)
+
+    def _latched(self, rule: Rule, readings: Columns, delta: Delta) -> list[tuple[int, Transition]]:
+        """Run a rule with state over the readings that concern it."""
+        concerned = rule.when.concerns(readings)
+        if rule.clear:
+            concerned |= rule.clear.concerns(readings)
+        concerned &= readings["quality"] != Quality.LATE
+        rows: Index = np.flatnonzero(concerned)
+        if not len(rows):
+            return []
+        seen = readings[rows]
+        is_event = seen["event"] != Event.NONE
+        time = np.where(is_event, seen["received_at"], seen["ts"])
+        hit = rule.when.test(seen)
+        clear = rule.clear.test(seen) if rule.clear else ~hit
+        devices, local = np.unique(seen["device_id"], return_inverse=True)
+        state = self._latches[rule.fingerprint]
+        work = state.take(devices)
+        found: list[tuple[int, Transition]] = []
+        for turn in _turns(local):
+            fired, cleared = _step(
+                rule, work, local[turn], time[turn], hit[turn], clear[turn], is_event[turn]
+            )
+            found += [_raised(rule, readings, int(row)) for row in rows[turn[fired]]]
+            found += [_cleared(rule, readings, int(row)) for row in rows[turn[cleared]]]
+        delta.updates += [
+            (state.active, devices, work.active),
+            (state.since, devices, work.since),
+            (state.last, devices, work.last),
+        ]
+        return found
+
+    def _heard_from(self, batch: Batch, delta: Delta) -> list[tuple[int, Transition]]:
+        """Note who was heard; end silences, and find those that began and ended between two readings."""
+        rule = self.rules.silence
+        rows: Index = np.flatnonzero(batch.readings["alive"])
+        if rule is None or not len(rows):
+            return []
+        device = batch.readings["device_id"][rows]
+        order = rows[np.argsort(device, kind="stable")]
+        device = batch.readings["device_id"][order]
+        at = batch.readings["received_at"][order]
+        first = np.append(True, device[1:] != device[:-1])
+        before = np.where(first, self._heard[device], np.append(0, at[:-1]))
+        deadline = before + np.minimum(self._limit[device], _NEVER - before)
+        was_silent = first & self._silent[device]
+        overdue = (before != _UNHEARD) & (at > deadline) & ~was_silent & batch.scan
+        found: list[tuple[int, Transition]] = []
+        for i in np.flatnonzero(was_silent | overdue):
+            row, who = int(order[i]), int(device[i])
+            if overdue[i]:
+                values = {"last_heard": int(before[i])}
+                found.append(
+                    (
+                        row,
+                        Transition(
+                            who, rule.kind, Move.RAISE, int(deadline[i]), rule.severity, values=values
+                        ),
+                    )
+                )
+            found.append((row, Transition(who, rule.kind, Move.CLEAR, int(at[i]), rule.severity)))
+        last = np.append(first[1:], True)
+        delta.updates.append((self._heard, device[last], np.maximum(at[last], self._heard[device[last]])))
+        delta.updates.append((self._silent, device[last], np.zeros(int(last.sum()), np.bool_)))
+        return found
+
+    def _scan(self, now: int, delta: Delta) -> list[tuple[int, Transition]]:
+        """Find the devices whose deadline has passed; each is raised at its deadline."""
+        rule = self.rules.silence
+        if rule is None:
+            return []
+        due = (self._heard != _UNHEARD) & ~self._silent & (now - self._heard > self._limit)
+        devices: Index = np.flatnonzero(due)
+        if not len(devices):
+            return []
+        delta.updates.append((self._silent, devices, np.ones(len(devices), np.bool_)))
+        deadline = self._heard[devices] + self._limit[devices]
+        order = np.argsort(deadline, kind="stable")
+        return [
+            (
+                rank,
+                Transition(
+                    int(devices[i]),
+                    rule.kind,
+                    Move.RAISE,
+                    int(deadline[i]),
+                    rule.severity,
+                    values={"last_heard": int(self._heard[devices[i]])},
+                ),
+            )
+            for rank, i in enumerate(order)
+        ]
+
+    def checkpoint(self) -> bytes:
+        """Return the whole state as bytes."""
+        arrays: dict[str, npt.NDArray[Any]] = {"heard": self._heard, "silent": self._silent}
+        for name, latch in self._latches.items():
+            arrays |= {
+                f"{name}#active": latch.active,
+                f"{name}#since": latch.since,
+                f"{name}#last": latch.last,
+            }
+        stream = io.BytesIO()
+        np.savez(
+            stream,
+            allow_pickle=False,
+            names=np.array(list(arrays)),
+            **{f"a{i}": a for i, a in enumerate(arrays.values())},
+        )
+        return zlib.compress(stream.getvalue(), 1)
+
+    def restore(self, state: bytes) -> None:
+        """Adopt a checkpoint; rules that were not in it start anew."""
+        with np.load(io.BytesIO(zlib.decompress(state)), allow_pickle=False) as file:
+            arrays = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
+        size = len(arrays["heard"])
+        self._grow(size)
+        self._heard[:size] = arrays["heard"]
+        self._silent[:size] = arrays["silent"]
+        for name, latch in self._latches.items():
+            if f"{name}#active" in arrays:
+                latch.active[:size] = arrays[f"{name}#active"]
+                latch.since[:size] = arrays[f"{name}#since"]
+                latch.last[:size] = arrays[f"{name}#last"]
+
+
+def _step(  # noqa: PLR0917 - columns of one turn, each named where it is made
+    rule: Rule,
+    work: _Latch,
+    who: Index,
+    time: Ints,
+    hit: npt.NDArray[np.bool_],
+    clear: npt.NDArray[np.bool_],
+    is_event: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Let each device in `who`, each there once, see one reading; return which fired and which cleared.
+
+    An event counts when it is received; a measurement counts only if it is newer than the last one judged.
+    """
+    active, since, last = work.active[who], work.since[who], work.last[who]
+    judged = is_event | (time > last)
+    begins = np.where((since != _NEVER) & (time - last <= rule.gap), since, time)
+    holds = hit & ~active
+    fired = judged & holds & (time - begins >= rule.hold)
+    cleared = judged & active & clear
+    pending = judged & holds & ~fired
+    work.since[who] = np.where(judged, np.where(pending, begins, _NEVER), since)
+    work.active[who] = (active | fired) & ~cleared
+    work.last[who] = np.where(judged, np.maximum(last, time), last)
+    return fired, cleared
+
+
+def _turns(device: Index) -> Iterator[Index]:
+    """Cut rows into turns: each device at most once in a turn, its rows in their order over the turns."""
+    order = np.argsort(device, kind="stable")
+    ordered = device[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    sizes = np.diff(np.append(starts, len(ordered)))
+    turn = np.arange(len(ordered)) - np.repeat(starts, sizes)
+    by_turn = order[np.argsort(turn, kind="stable")]
+    ends = np.cumsum(np.bincount(turn))
+    for start, end in zip(np.append(0, ends[:-1]), ends, strict=True):
+        yield np.sort(by_turn[start:end])
+
+
+def _each(rule: Rule, readings: Columns) -> list[tuple[int, Transition]]:
+    """Fire on every hit, at the moment of receipt, whatever the reading's clock says."""
+    found = [_raised(rule, readings, int(row)) for row in np.flatnonzero(rule.when.test(readings))]
+    if rule.clear:
+        found += [_cleared(rule, readings, int(row)) for row in np.flatnonzero(rule.clear.test(readings))]
+    return found
+
+
+def _raised(rule: Rule, readings: Columns, row: int) -> tuple[int, Transition]:
+    reading = readings[row]
+    values: dict[str, Any] = {"when": rule.when.text, "ts": int(reading["ts"])}
+    values |= {name: float(reading[name]) for name in sorted(rule.when.fields) if not np.isnan(reading[name])}
+    if reading["event"] != Event.NONE:
+        values["event"] = Event(reading["event"]).name.lower()
+    return row, Transition(
+        device_id=int(reading["device_id"]),
+        kind=rule.kind,
+        move=Move.RAISE,
+        at=int(reading["received_at"]),
+        severity=rule.severity,
+        quality=_QUALITY.get(Quality(reading["quality"]), "ok"),
+        values=values,
+    )
+
+
+def _cleared(rule: Rule, readings: Columns, row: int) -> tuple[int, Transition]:
+    reading = readings[row]
+    return row, Transition(
+        int(reading["device_id"]), rule.kind, Move.CLEAR, int(reading["received_at"]), rule.severity
+    )

@@ -1,0 +1,109 @@
+"""Finding rows that stand already: twins within a batch, and retries of rows committed before.
+
+A row newer than all that its device ever stored in its table cannot stand already: it goes straight to COPY.
+The others are looked up by their key.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import AsyncConnection, sql
+
+from schemas.clock import to_datetime
+from schemas.readings import Columns
+from schemas.topics import Channel
+
+TABLES: Final[dict[str, tuple[Channel, ...]]] = {
+    "vitals": (Channel.VITALS,),
+    "heartbeats": (Channel.HEARTBEAT,),
+    "activity": (Channel.ACTIVITY,),
+    "events": (Channel.SOS, Channel.FALL, Channel.EVENT, Channel.STATUS),
+}
+"""Where the readings of each channel are kept."""
+
+Mask = npt.NDArray[np.bool_]
+
+_TABLE_OF_CHANNEL = np.zeros(max(Channel) + 1, np.intp)
+for _place, _channels in enumerate(TABLES.values()):
+    _TABLE_OF_CHANNEL[list(_channels)] = _place
+
+
+def of_table(readings: Columns, table: str) -> Columns:
+    """Return the readings that are kept in a table."""
+    return readings[np.isin(readings["channel"], [int(channel) for channel in TABLES[table]])]
+
+
+def twins_within(readings: Columns) -> Mask:
+    """Mark every stored reading, shape (n,), whose key an earlier one in the same batch has."""
+    order = np.lexsort((np.arange(len(readings)), readings["digest"], readings["ts"], readings["device_id"]))
+    ordered = readings[order]
+    same = np.zeros(len(readings), np.bool_)
+    same[1:] = (
+        (ordered["device_id"][1:] == ordered["device_id"][:-1])
+        & (ordered["ts"][1:] == ordered["ts"][:-1])
+        & (ordered["digest"][1:] == ordered["digest"][:-1])
+    )
+    twins = np.zeros(len(readings), np.bool_)
+    twins[order] = same
+    return np.asarray(twins & readings["stored"])
+
+
+class Watermarks:
+    """The newest time stored, per device and table; a device not seen yet has that of the whole history."""
+
+    def __init__(self) -> None:
+        """Start on an empty history."""
+        self._floor = np.iinfo(np.int64).min
+        self._marks = np.empty((0, len(TABLES)), np.int64)
+
+    def start_above(self, newest_ts: int) -> None:
+        """Take `newest_ts` for every device: nothing in the history is newer."""
+        self._floor = newest_ts
+        self._marks[:] = np.maximum(self._marks, newest_ts)
+
+    def _grow(self, readings: Columns) -> None:
+        size = int(readings["device_id"].max(initial=-1)) + 1
+        if size > len(self._marks):
+            more = max(size, len(self._marks) * 5 // 4) - len(self._marks)
+            self._marks = np.append(self._marks, np.full((more, len(TABLES)), self._floor), axis=0)
+
+    def suspects(self, readings: Columns) -> Mask:
+        """Mark the readings that may stand already: not newer than the watermark."""
+        self._grow(readings)
+        marks = self._marks[readings["device_id"], _TABLE_OF_CHANNEL[readings["channel"]]]
+        return np.asarray(readings["stored"] & (readings["ts"] <= marks))
+
+    def raise_to(self, readings: Columns) -> None:
+        """Note what was committed."""
+        stored = readings[readings["stored"]]
+        self._grow(stored)
+        place = (stored["device_id"], _TABLE_OF_CHANNEL[stored["channel"]])
+        np.maximum.at(self._marks, place, stored["ts"])
+
+    @staticmethod
+    async def known(connection: AsyncConnection, readings: Columns) -> Mask:
+        """Ask the database which of n readings stand there, by key."""
+        found = np.zeros(len(readings), np.bool_)
+        tables = _TABLE_OF_CHANNEL[readings["channel"]]
+        for number, table in enumerate(TABLES):
+            rows = np.flatnonzero(tables == number)
+            if len(rows):
+                found[rows[await _standing(connection, table, readings[rows])]] = True
+        return found
+
+
+async def _standing(connection: AsyncConnection, table: str, readings: Columns) -> list[Any]:
+    """Return the places of those readings whose key is in `table`."""
+    query = sql.SQL(
+        "SELECT k.place::int - 1 FROM unnest(%s::int[], %s::timestamptz[], %s::bigint[])"
+        " WITH ORDINALITY AS k(device_id, ts, digest, place)"
+        " WHERE EXISTS (SELECT FROM {} t"
+        " WHERE t.device_id = k.device_id AND t.ts = k.ts AND t.digest = k.digest)"
+    ).format(sql.Identifier(table))
+    keys = (
+        readings["device_id"].tolist(),
+        [to_datetime(moment) for moment in readings["ts"].tolist()],
+        readings["digest"].tolist(),
+    )
+    return [place for (place,) in await (await connection.execute(query, keys)).fetchall()]

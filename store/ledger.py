@@ -1,0 +1,52 @@
+"""The ledger in memory: which packet ids of a session are committed.
+
+It answers one question: was this redelivery stored before its acknowledgement got lost? Only messages that
+the broker may still hold unacknowledged count: the last receive-maximum of a lane. See docs/adr/002.
+"""
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.readings import Columns
+
+_PACKET_IDS = 65_536
+
+
+class Ledger:
+    """What one lane's session had committed."""
+
+    def __init__(self, in_flight: int) -> None:
+        """Remember as many messages as the broker may hold unacknowledged."""
+        self._in_flight = in_flight
+        self._batches: deque[tuple[int, int]] = deque()
+        self._messages = 0
+        self._batch_of = np.full(_PACKET_IDS, -1, np.int64)
+        self._hash_of = np.zeros(_PACKET_IDS, np.uint32)
+
+    @property
+    def oldest(self) -> int:
+        """Return the number of the oldest batch that still counts."""
+        return self._batches[0][0] if self._batches else 0
+
+    def add(self, batch: int, packet_ids: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint32]) -> None:
+        """Take up a committed batch and forget those that the broker cannot hold any more."""
+        self._batch_of[packet_ids] = batch
+        self._hash_of[packet_ids] = hashes
+        self._batches.append((batch, len(packet_ids)))
+        self._messages += len(packet_ids)
+        while self._messages - self._batches[0][1] >= self._in_flight:
+            self._messages -= self._batches.popleft()[1]
+
+    def clear(self) -> None:
+        """Forget all: the session is gone."""
+        self._batches.clear()
+        self._messages = 0
+        self._batch_of[:] = -1
+
+    def stored_before(self, receipts: Columns) -> npt.NDArray[np.bool_]:
+        """Say of each receipt, shape (n,), whether it is a redelivery of a committed message."""
+        ids = receipts["packet_id"]
+        known = (self._batch_of[ids] >= self.oldest) & (self._hash_of[ids] == receipts["hash"])
+        return np.asarray(receipts["duplicate"] & (ids > 0) & known)

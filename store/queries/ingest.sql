@@ -1,0 +1,87 @@
+-- name: lock
+SELECT pg_try_advisory_lock(42019, %(shard)s)
+
+-- name: devices
+SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices
+
+-- name: register
+INSERT INTO devices (device, region, self_registered)
+SELECT device, region, true FROM unnest(%(devices)s::text[], %(regions)s::text[]) AS n(device, region)
+ON CONFLICT (device) DO UPDATE SET device = excluded.device
+RETURNING device, device_id
+
+-- name: rule_set
+INSERT INTO rule_sets (sha256, source) VALUES (sha256(convert_to(%(source)s, 'UTF8')), %(source)s)
+ON CONFLICT (sha256) DO NOTHING
+
+-- name: newest_batch
+SELECT batch, run, newest_ts FROM ingest_ledger ORDER BY batch DESC LIMIT 1
+
+-- name: ledger
+SELECT batch, lane, now, scan, packet_ids, hashes FROM ingest_ledger ORDER BY batch
+
+-- name: write_ledger
+INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes)
+VALUES (%(batch)s, %(run)s, %(lane)s, %(now)s, %(scan)s, %(newest_ts)s, %(packet_ids)s, %(hashes)s)
+
+-- name: void_ledger
+-- The broker lost the session: the packet ids it gave mean nothing any more.
+UPDATE ingest_ledger SET packet_ids = '', hashes = '' WHERE lane = %(lane)s AND packet_ids <> ''
+
+-- name: trim_ledger
+DELETE FROM ingest_ledger WHERE lane = %(lane)s AND batch < %(batch)s
+
+-- name: checkpoint
+SELECT batch, taken_at, state FROM engine_checkpoints WHERE shard = %(shard)s
+
+-- name: write_checkpoint
+INSERT INTO engine_checkpoints (shard, batch, taken_at, state)
+VALUES (%(shard)s, %(batch)s, %(taken_at)s, %(state)s)
+ON CONFLICT (shard) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
+
+-- name: raise_alarm
+-- One open alarm per device and kind: a raise while it is open raises its count.
+WITH raised AS (
+    INSERT INTO alarms AS a
+        (device_id, kind, class, severity, quality, condition, raised_at, last_at, detail)
+    VALUES (%(device_id)s, %(kind)s, %(class)s, %(severity)s, %(quality)s, 'active', %(at)s, %(at)s, %(detail)s)
+    ON CONFLICT (device_id, kind) WHERE closed_at IS NULL DO UPDATE SET
+        count = a.count + 1,
+        last_at = greatest(a.last_at, excluded.last_at),
+        quality = CASE WHEN excluded.quality = 'ok' THEN 'ok' ELSE a.quality END,
+        condition = 'active',
+        cleared_at = NULL,
+        version = a.version + 1
+    RETURNING alarm_id, count, class
+), logged AS (
+    INSERT INTO alarm_log (alarm_id, at, actor, verb, detail)
+    SELECT alarm_id, %(at)s, 'carebell', CASE count WHEN 1 THEN 'raised' ELSE 'repeated' END, %(detail)s FROM raised
+)
+INSERT INTO outbox (alarm_id, channel, message)
+SELECT alarm_id, 'downlink', 'raised' FROM raised WHERE class = 'life'
+
+-- name: clear_alarm
+-- A technical alarm closes itself when its condition clears; the others wait for duty.
+WITH cleared AS (
+    UPDATE alarms SET
+        condition = 'cleared',
+        cleared_at = %(at)s,
+        closed_at = CASE class WHEN 'technical' THEN %(at)s END,
+        closed_by = CASE class WHEN 'technical' THEN 'carebell' END,
+        outcome = CASE class WHEN 'technical' THEN 'cleared' END,
+        handling = CASE class WHEN 'technical' THEN 'closed' ELSE handling END,
+        version = version + 1
+    WHERE device_id = %(device_id)s AND kind = %(kind)s AND closed_at IS NULL AND condition = 'active'
+    RETURNING alarm_id, class
+)
+INSERT INTO alarm_log (alarm_id, at, actor, verb)
+SELECT alarm_id, %(at)s, 'carebell', CASE class WHEN 'technical' THEN 'closed' ELSE 'cleared' END FROM cleared
+
+-- name: unsent
+SELECT o.outbox_id, o.message, o.alarm_id, a.kind, d.device, coalesce(d.region, '') AS region
+FROM outbox o JOIN alarms a USING (alarm_id) JOIN devices d USING (device_id)
+WHERE o.sent_at IS NULL AND o.channel = 'downlink'
+ORDER BY o.outbox_id LIMIT 100
+
+-- name: sent
+UPDATE outbox SET sent_at = clock_timestamp() WHERE outbox_id = ANY(%(ids)s)

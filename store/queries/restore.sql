@@ -1,0 +1,16 @@
+-- name: vitals
+SELECT batch, device_id, ts, received_at, time_quality, hr, spo2, temp, sbp, dbp, glucose, worn, steps
+FROM vitals WHERE batch > %(batch)s
+
+-- name: heartbeats
+SELECT batch, device_id, ts, received_at, time_quality, battery, rssi, mains
+FROM heartbeats WHERE batch > %(batch)s
+
+-- name: activity
+SELECT batch, device_id, ts, received_at, time_quality, motion, steps
+FROM activity WHERE batch > %(batch)s
+
+-- name: events
+SELECT batch, device_id, ts, received_at, time_quality, channel, event,
+       NOT coalesce((detail->>'retained')::boolean, false) AND event <> 17 AS alive
+FROM events WHERE batch > %(batch)s

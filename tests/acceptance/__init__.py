@@ -1,0 +1,1 @@
+"""The real command line, a real broker, a real database."""

@@ -1,0 +1,155 @@
+"""Real services as fixtures: each test run has brokers and database servers of its own, on free ports.
+
+A service that cannot be had is taken from CAREBELL_TEST_BROKER_URL or CAREBELL_TEST_DATABASE_URL. Without
+these its tests are skipped and the last lines of the run say so; with CI=true that fails the run.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from ops.parts import (
+    Broker,
+    Database,
+    PartError,
+    embedded_database,
+    find_mosquitto,
+    iotcore_broker,
+    mosquitto_broker,
+    scratch_dir,
+)
+from tests.services import fresh_database, timescale_database
+
+# Devices that may log in to every broker of the tests, with their passwords.
+DEVICES = {"BELL-1": "one", "BELL-2": "two"}
+
+SKIPPED: dict[str, str] = {}  # service -> why
+
+
+def skip_service(service: str, reason: object) -> None:
+    """Skip the test and remember which service was missing."""
+    SKIPPED[service] = str(reason)
+    pytest.skip(f"{service}: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end of the run which services were not there."""
+    for service, reason in SKIPPED.items():
+        terminalreporter.write_line(f"NOT TESTED: {service}: {reason}", yellow=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that was to test everything and did not."""
+    if SKIPPED and os.environ.get("CI") == "true" and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# ---------------------------------------------------------------------------------------------------- brokers
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Give a directory that parts can use, also as root, where pytest's tmp_path is closed to them."""
+    with scratch_dir() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def session_scratch() -> Iterator[Path]:
+    """Give the same for the whole run."""
+    with scratch_dir() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def mosquitto(session_scratch: Path) -> Iterator[Broker]:
+    """Give the run's mosquitto; what one test retains, the next one sees."""
+    if find_mosquitto():
+        with mosquitto_broker(session_scratch / "shared", DEVICES) as broker:
+            yield broker
+    elif url := os.environ.get("CAREBELL_TEST_BROKER_URL"):
+        address = urlsplit(url)
+        yield Broker(address.hostname or "127.0.0.1", address.port or 1883, url, url, keeps_sessions=True)
+    else:
+        skip_service("mosquitto", "not installed, and CAREBELL_TEST_BROKER_URL is not set")
+
+
+@pytest.fixture
+def fresh_mosquitto(scratch: Path) -> Iterator[Broker]:
+    """Give a mosquitto for this test alone, which it may stop, kill and restart."""
+    if not find_mosquitto():
+        skip_service("a mosquitto of one's own", "not installed")
+    with mosquitto_broker(scratch, DEVICES) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def iotcore(session_scratch: Path) -> Iterator[Broker]:
+    """Give the run's rumqttd."""
+    with iotcore_broker(session_scratch / "shared", DEVICES) as broker:
+        yield broker
+
+
+@pytest.fixture(params=["mosquitto", "iotcore"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Give each broker in turn."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Broker)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------- databases
+
+
+@pytest.fixture(scope="session")
+def timescale_server() -> Iterator[Database]:
+    """Give the run's TimescaleDB server."""
+    yield from _own_or_given("timescale", timescale_database)
+
+
+@pytest.fixture(scope="session")
+def native_server(session_scratch: Path) -> Iterator[Database]:
+    """Give the run's plain PostgreSQL server, the embedded one."""
+    with embedded_database(session_scratch / "shared") as database:
+        yield database
+
+
+@pytest.fixture
+def timescale(timescale_server: Database) -> Iterator[Database]:
+    """Give an empty database on TimescaleDB; a test that stops the server starts it again."""
+    with fresh_database(timescale_server.url) as url:
+        yield dataclasses.replace(timescale_server, url=url)
+
+
+@pytest.fixture
+def native(native_server: Database) -> Iterator[Database]:
+    """Give an empty database on plain PostgreSQL; a test that stops the server starts it again."""
+    with fresh_database(native_server.url) as url:
+        yield dataclasses.replace(native_server, url=url)
+
+
+@pytest.fixture(params=["timescale", "native"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """Give an empty database of each edition in turn."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Database)
+    return found
+
+
+def _own_or_given(service: str, run: Callable[[], AbstractContextManager[Database]]) -> Iterator[Database]:
+    """Run a server of our own; where that cannot be, take the one whose URL is given, or skip."""
+    with contextlib.ExitStack() as stack:
+        try:
+            database = stack.enter_context(run())
+        except PartError as missing:
+            url = os.environ.get("CAREBELL_TEST_DATABASE_URL")
+            if not url:
+                skip_service(service, f"{missing}, and CAREBELL_TEST_DATABASE_URL is not set")
+            database = Database(url or "", service)
+        yield database

@@ -1,0 +1,1 @@
+"""Kill, cut, stall, fill: nothing may be lost or doubled."""
