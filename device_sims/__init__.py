@@ -1,1 +1,4 @@
-"""Simulated fleets: people with devices that misbehave, and the truth of what must come of it. Imports schemas only."""
+"""Simulated fleets: people with devices that misbehave, and the truth of what must come of it.
+
+Imports schemas only.
+"""

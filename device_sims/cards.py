@@ -70,10 +70,16 @@ def card(rng: random.Random, region: str, year: int) -> PersonCard:
         birth_year=year - rng.randint(66, 93),
         sex=sex,
         phone=f"0730-0{rng.randrange(10**6):06d}",
-        address=f"岳阳楼区{street}{rng.choice(_STREETS)}{rng.randint(1, 280)}号{rng.randint(1, 9)}栋{rng.randint(1, 6)}0{rng.randint(1, 4)}室",
+        address=f"岳阳楼区{street}{rng.choice(_STREETS)}{rng.randint(1, 280)}号{_flat(rng)}",
         notes=rng.choice(_NOTES),
-        contacts=tuple(_contact(rng, surname, relation) for relation in rng.sample(_RELATIONS, rng.randint(1, 3))),
+        contacts=tuple(
+            _contact(rng, surname, relation) for relation in rng.sample(_RELATIONS, rng.randint(1, 3))
+        ),
     )
+
+
+def _flat(rng: random.Random) -> str:
+    return f"{rng.randint(1, 9)}栋{rng.randint(1, 6)}0{rng.randint(1, 4)}室"
 
 
 def _contact(rng: random.Random, surname: str, relation: str) -> Contact:

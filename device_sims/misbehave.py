@@ -4,7 +4,7 @@ Scripts of latched plots keep their clock and their measurements; hushed ones st
 """
 
 import random
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from device_sims.plots import Plot
@@ -70,7 +70,7 @@ class Misbehaviour:
     @classmethod
     def none(cls) -> "Misbehaviour":
         """Return a town of perfect manners."""
-        return replace(cls(), **{knob.name: type(knob.default)() for knob in fields(cls)})
+        return cls(**{name: type(value)() for name, value in asdict(cls()).items()})
 
 
 def misbehave(script: Script, plot: Plot | None, knobs: Misbehaviour) -> None:

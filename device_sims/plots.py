@@ -1,8 +1,8 @@
 """Plots: what may befall a device, each with its truth, written so that nothing hangs on a hair.
 
-A plot edits its device's script from a moment `at` on. `lasts` is the time from `at` to its last decision, `after`
-the earliest `at`. `latched` plots are judged on the device's clock, which then must be right; `hushed` ones are
-about silence, so nothing else may be added to the device.
+A plot edits its device's script from a moment `at` on. `lasts` is the time until its last decision, `after`
+the earliest `at`. `latched` plots are judged on the device's clock, which then must be right; `hushed` ones
+are about silence, so nothing else may be added to the device.
 """
 
 from collections.abc import Callable

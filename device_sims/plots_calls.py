@@ -1,4 +1,7 @@
-"""Plots of calls: SOS, falls, tampering. Each stored message is an activation at the moment it is received."""
+"""Plots of calls: SOS, falls, tampering.
+
+Each stored message is an activation at the moment it is received.
+"""
 
 from functools import partial
 

@@ -1,6 +1,7 @@
-"""Plots of states that last: mains, battery, the band off the wrist, silence. Raised at once, cleared by what follows.
+"""Plots of states that last: mains, battery, the band off the wrist, silence.
 
-All of them are technical: they close themselves, and the next one is a new occurrence.
+Raised at once, cleared by what follows. All of them are technical: they close themselves, and the next one is
+a new occurrence.
 """
 
 from device_sims.plots import Plot

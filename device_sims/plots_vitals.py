@@ -1,8 +1,9 @@
-"""Plots of heart rate and oxygen: long enough to alarm or too short, broken off, repeated, delivered too late.
+"""Plots of heart rate and oxygen: long enough to alarm or too short, broken off, repeated, delivered late.
 
 A run of hits alarms at the first one that lies `hold` or more after the run's first, by the band's own clock.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -139,20 +140,22 @@ def batch_of_the_past(script: Script, at: int, it: Episode) -> None:
 
 
 def _plots(it: Episode) -> tuple[Plot, ...]:
-    def plot(name: str, lasts: int, **more: bool) -> Plot:
-        run = partial(globals()[name], it=it)
-        return Plot(f"{it.kind}_{name}", run, lasts, _BAND, latched=True, **more)
+    def plot(run: Callable[[Script, int, Episode], None], lasts: int, *, by_duty: bool = False) -> Plot:
+        def play(script: Script, at: int) -> None:
+            run(script, at, it)
+
+        return Plot(f"{it.kind}_{run.__name__}", play, lasts, _BAND, latched=True, by_duty=by_duty)
 
     part, again = it.hold * 7 // 10, it.hold + 2 * MINUTE
     return (
-        plot("long", it.hold + 6 * MINUTE),
-        plot("lasting", it.hold + 2 * MINUTE),
-        plot("short", part + 2 * MINUTE),
-        plot("taken_off", 2 * part),
-        plot("broken_by_gap", 2 * part + 13 * MINUTE),
-        plot("across_gap", it.hold + 6 * MINUTE),
-        plot("twice", 2 * again + 4 * MINUTE),
-        plot("relapse", 2 * again + 2 * MARGIN + 2 * MINUTE, by_duty=True),
+        plot(long, it.hold + 6 * MINUTE),
+        plot(lasting, it.hold + 2 * MINUTE),
+        plot(short, part + 2 * MINUTE),
+        plot(taken_off, 2 * part),
+        plot(broken_by_gap, 2 * part + 13 * MINUTE),
+        plot(across_gap, it.hold + 6 * MINUTE),
+        plot(twice, 2 * again + 4 * MINUTE),
+        plot(relapse, 2 * again + 2 * MARGIN + 2 * MINUTE, by_duty=True),
     )
 
 

@@ -1,8 +1,8 @@
-"""Play a timeline over MQTT 5 at QoS 1, as real devices would: each keeps its order, and resends what was not
-acknowledged.
+"""Play a timeline over MQTT 5 at QoS 1, as real devices would.
 
-The devices share a few connections. After a lost connection a send that had no PUBACK goes out again as a new
-packet, and its number is noted in the truth as uncertain.
+Each device keeps its order and sends again what was not acknowledged. The devices share a few connections.
+After a lost connection a send that had no PUBACK goes out again as a new packet, and its number is noted in
+the truth as uncertain.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import aiomqtt
 
 from device_sims.town import Send, Town
 from device_sims.truth import Played, Truth
-from schemas.clock import SECOND, Clock
+from schemas.clock import Clock
 from schemas.errors import FatalError, WeatherError
 from schemas.settings import BrokerSettings
 
@@ -59,10 +59,14 @@ async def play(
     progress = Progress(len(town.sends))
     count = min(connections, len(town.truth.devices))
     turn = {device: number % count for number, device in enumerate(town.truth.devices)}
-    report = on_progress or _say_nothing
     lines = [
         _Line(
-            broker, clock, town.truth, progress, report, (s for s in town.sends if turn[s.device] == number)
+            broker,
+            clock,
+            town.truth,
+            (send for send in town.sends if turn[send.device] == number),
+            progress=progress,
+            report=on_progress or _say_nothing,
         )
         for number in range(count)
     ]
@@ -87,9 +91,10 @@ class _Line:
         broker: BrokerSettings,
         clock: Clock,
         truth: Truth,
+        sends: Iterable[Send],
+        *,
         progress: Progress,
         report: Callable[[Progress], None],
-        sends: Iterable[Send],
     ) -> None:
         """Take the sends of some devices, in order."""
         self._broker = broker
@@ -158,7 +163,7 @@ class _Line:
         )
 
     async def _publish_all(self, client: aiomqtt.Client, group: asyncio.TaskGroup) -> None:
-        """Send again what was not acknowledged, then each send at its time; return when all have their PUBACK."""
+        """Send again what was not acknowledged, then each send at its time, until all have their PUBACK."""
         self._truth.uncertain.update(self._unacknowledged)
         under_way = [group.create_task(self._publish(client, each)) for each in self._unacknowledged.values()]
         while self._waiting:
@@ -171,8 +176,7 @@ class _Line:
             self._progress.sent += 1
             self._unacknowledged[send.number] = self._waiting.popleft()
             under_way.append(group.create_task(self._publish(client, send)))
-            if len(under_way) % CONNECTIONS == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
         await asyncio.gather(*under_way)
 
     async def _publish(self, client: aiomqtt.Client, send: Send) -> None:

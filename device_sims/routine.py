@@ -1,8 +1,8 @@
 """What the three families say on an ordinary day.
 
-    bell    平安钟    mains powered: heartbeats with mains and battery
-    caller  一键通    battery: heartbeats with a battery that goes down slowly
-    band    手环      heart rate, oxygen, steps about each minute, motion, heartbeats
+bell    平安钟    mains powered: heartbeats with mains and battery
+caller  一键通    battery: heartbeats with a battery that goes down slowly
+band    手环      heart rate, oxygen, steps about each minute, motion, heartbeats
 """
 
 from collections.abc import Callable, Iterator

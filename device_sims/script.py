@@ -58,7 +58,7 @@ class Reading:
 class Message:
     """One message: what it says, when it was measured, when it goes out.
 
-    `raw` stands in the place of fields; `topic` in the place of the device's own. `dead` is the reason and
+    `raw` stands in place of the fields, `topic` in place of the device's own. `dead` is the reason and
     whether the whole message is dead. `copies` are the delays after which the same bytes go out again.
     """
 
@@ -83,7 +83,7 @@ class Message:
         return self.clock is DeviceClock.RIGHT and self.raw is None
 
     def payload(self, start: int) -> bytes:
-        """Return the bytes, with times as the device's clock shows them; `start` in microseconds since 1970."""
+        """Return the bytes, with times as the device's clock shows them; `start` in epoch microseconds."""
         if self.raw is not None:
             return self.raw
         if self.readings:
@@ -143,14 +143,14 @@ class Script:
     incidents: list[Incident] = field(default_factory=list)
     steps: list[Handled] = field(default_factory=list)
 
-    def say(self, at: int, channel: str, fields: dict[str, Any] | None = None, **more: Any) -> Message:
+    def say(self, at: int, channel: str, fields: dict[str, Any] | None = None, **more: Any) -> Message:  # noqa: ANN401  # the fields of Message
         """Add a message sent at a moment, measured a little before."""
         measured = at - self.rng.randrange(SECOND // 5, SECOND)
         message = Message(at, channel, fields or {}, **{"measured": measured} | more)
         self.messages.append(message)
         return message
 
-    def expect(self, kind: str, *activations: Message, **more: Any) -> Incident:
+    def expect(self, kind: str, *activations: Message, **more: Any) -> Incident:  # noqa: ANN401  # the fields of Incident
         """Add an alarm that must come of these messages."""
         incident = Incident(kind, list(activations), **more)
         self.incidents.append(incident)

@@ -22,6 +22,9 @@ from schemas.errors import UsageError
 from schemas.topics import uplink
 
 PLOTS = (*CALLS, *STATES, *VITALS)
+_SHORTEST = 6
+"""Minutes below which no plot fits."""
+
 BEFALLEN = 0.6
 """Share of devices to which something happens."""
 
@@ -67,10 +70,10 @@ class Town:
         Without `duty` nothing happens that needs staff. Raises UsageError if the town is too small, too short
         or too fast for its margins.
         """
-        if devices < 1 or minutes < MINUTE * 6 / MINUTE or not 0 < speed <= HIGHEST_SPEED:
+        if devices < 1 or minutes < _SHORTEST or not 0 < speed <= HIGHEST_SPEED:
             raise UsageError(
-                f"a town of {devices} devices, {minutes} minutes, speed {speed}: allowed are at least 1 device,"
-                f" at least 6 minutes, speed above 0 and up to {HIGHEST_SPEED:g}"
+                f"a town of {devices} devices, {minutes} minutes, speed {speed}: allowed are 1 or more,"
+                f" at least {_SHORTEST} minutes, speed above 0 and up to {HIGHEST_SPEED:g}"
             )
         knobs = misbehaviour or Misbehaviour()
         play = _Play(random.Random(f"{seed}/town"), seed, start, int(minutes * MINUTE), knobs, prefix)
@@ -86,7 +89,7 @@ class Town:
             expected=[expected for script in scripts for expected in _expected(script)],
             steps=sorted((step for script in scripts for step in _steps(script)), key=lambda step: step.at),
         )
-        return cls(sends, truth, _registrations(scripts), plots)
+        return cls(sends, truth, _registrations(scripts, seed), plots)
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,15 @@ class _Play:
 
     def scripts(self, devices: int, *, duty: bool) -> tuple[list[Script], dict[str, str]]:
         """Write every device's script, and tell what befalls whom."""
-        queues = {family: self._queue(family, duty=duty) for family in FAMILIES}
+        queues = {family: self._queue(family) for family in FAMILIES}
         scripts, plots = [], {}
         for number in range(devices):
             family = FAMILIES[number % len(FAMILIES)]
             turn = number // len(FAMILIES)
             share = devices // len(FAMILIES)
             plot = self._plot_of(queues[family], turn, share)
+            if plot and plot.by_duty and not duty:
+                plot = None  # not another one in its place: the registry must fit either way
             script = self._script(f"{self.prefix}{_NAMES[family]}-{turn + 1:04d}", family, plot)
             scripts.append(script)
             if plot:
@@ -118,13 +123,12 @@ class _Play:
             oversize(script)
         return scripts, plots
 
-    def _queue(self, family: str, *, duty: bool) -> list[Plot]:
+    def _queue(self, family: str) -> list[Plot]:
         fitting = [
             plot
             for plot in PLOTS
             if family in plot.families
             and plot.fits(self.end)
-            and (duty or not plot.by_duty)
             and (not plot.needs or getattr(self.knobs, plot.needs))
         ]
         return self.rng.sample(fitting, len(fitting))
@@ -143,7 +147,9 @@ class _Play:
         stranger = rng.random() < self.knobs.unregistered and not (plot and plot.hushed)
         beat = plot.heartbeat_seconds if plot else 120
         device = Device(name, rng.choice(list(REGIONS)), family, not stranger, beat)
-        script = Script(device, Person(rng), rng, self.start, self.end)
+        script = Script(
+            device, Person(random.Random(f"{self.seed}/{name}/person")), rng, self.start, self.end
+        )
         routine(script)
         if plot:
             plot.play(script)
@@ -205,13 +211,14 @@ def _fate(
             return Fate.DEAD, (), dead
     if copy and message.timed:
         return Fate.DUPLICATE, (), None
-    seqs = [each.seq for each in message.readings] or [message.seq if message.numbered else None]
+    seqs: list[int | None] = [each.seq for each in message.readings]
+    seqs = seqs or [message.seq if message.numbered else None]
     rows = tuple(RowKey(device, message.channel, seq) for seq in seqs)
     return (Fate.PARTIAL if dead else Fate.STORED), rows, dead
 
 
 def _expected(script: Script) -> list[Expected]:
-    """Number a device's incidents: occurrences follow each other as they are raised."""
+    """Give a device's incidents their occurrence, in the order in which they are raised."""
     found: list[Expected] = []
     occurrences: dict[str, int] = {}
     for incident in sorted(script.incidents, key=_raised):
@@ -243,12 +250,12 @@ def _steps(script: Script) -> list[Step]:
     ]
 
 
-def _registrations(scripts: list[Script]) -> list[Registration]:
+def _registrations(scripts: list[Script], seed: int) -> list[Registration]:
     """Return the devices that the registry knows, each with a person."""
     found = []
     for script in scripts:
         device = script.device
-        rng = random.Random(f"{device.name}/person")
+        rng = random.Random(f"{seed}/{device.name}/card")
         person = card(rng, device.region, to_datetime(script.start).year)
         if device.registered:
             found.append(

@@ -27,7 +27,7 @@ class Fate(StrEnum):
 
 
 class RowKey(NamedTuple):
-    """A row of the history; several rows may share a key where the device gave no `seq`, or no usable time."""
+    """A row of the history; rows may share a key where the device gave no `seq`, or no usable time."""
 
     device: str
     channel: str
@@ -35,7 +35,7 @@ class RowKey(NamedTuple):
 
 
 class DeadKey(NamedTuple):
-    """A dead letter: its topic, the payload's sha256 in hex, the reason, and whether the whole message is in it."""
+    """A dead letter: topic, sha256 of the payload in hex, reason, and whether the whole message is dead."""
 
     topic: str
     sha256: str
@@ -139,7 +139,9 @@ class Truth:
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
         except ValidationError as error:
-            raise UsageError(f"{path}: not a truth file of this version: {error.errors()[0]['msg']}") from error
+            raise UsageError(
+                f"{path}: not a truth file of this version: {error.errors()[0]['msg']}"
+            ) from error
 
 
 _ADAPTER: TypeAdapter[Truth] = TypeAdapter(Truth)
@@ -168,6 +170,6 @@ class Seen:
     dead: dict[DeadKey, int] = field(default_factory=dict)
 
 
-def plain(value: object) -> Any:
-    """Return dataclasses and named tuples as what JSON can hold."""
+def plain(value: object) -> Any:  # noqa: ANN401  # JSON has many types
+    """Return a dataclass as what JSON can hold."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from device_sims.truth import DeadKey, Expected, RowKey, Seen, SeenAlarm, Truth
+from device_sims.truth import DeadKey, Expected, Fate, RowKey, Seen, SeenAlarm, Truth
 from schemas.clock import SECOND, to_datetime
 
 _SHOWN = 50
@@ -15,9 +15,13 @@ _SHOWN = 50
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as it must be; `occurrence` is 0 for a message."""
+    """One thing that is not as it must be; `occurrence` is 0 for a message.
 
-    what: str  # missing, surplus, count, clearing, closing, quality, raise_time, clear_time, lost, double, ...
+    `what` is missing, surplus, count, clearing, closing, quality, raise_time or clear_time for an alarm;
+    lost, double, dead_missing or dead_surplus for a message.
+    """
+
+    what: str
     device: str
     kind: str
     occurrence: int
@@ -40,6 +44,7 @@ class Report:
     dead_surplus: int = 0
     repeated: int = 0  # sends repeated after a lost connection
     latest: int = 0  # the farthest that a raise was off, microseconds of the injected clock
+    behind: int = 0  # the farthest that the player was behind the script, the same
     differences: list[Difference] = field(default_factory=list)
 
     @property
@@ -53,10 +58,15 @@ class Report:
         figures.add_row("alarms", f"{self.expected} expected, {self.raised} raised")
         figures.add_row("raise times", f"off by at most {self.latest / SECOND:.1f} s of the town's clock")
         figures.add_row(
-            "messages", f"{self.sent} sent, {self.stored} rows, {self.duplicates} duplicates, {self.dead} dead letters"
+            "messages",
+            f"{self.sent} sent, {self.stored} rows, {self.duplicates} duplicates, {self.dead} dead letters",
         )
         figures.add_row("by key", f"{self.lost} lost, {self.double} double")
         figures.add_row("dead letters", f"{self.dead_missing} missing, {self.dead_surplus} surplus")
+        if self.behind > SECOND:
+            figures.add_row(
+                "played", f"up to {self.behind / SECOND:.1f} s of the town's clock behind the script"
+            )
         if self.repeated:
             figures.add_row("repeated", f"{self.repeated} sends, after a lost connection")
         if self.ok:
@@ -70,13 +80,15 @@ class Report:
 def compare(truth: Truth, seen: Seen) -> Report:
     """Return what differs between what must be and what is."""
     report = Report(sent=len(truth.sent), repeated=len(truth.uncertain))
+    late = (played.tried - truth.sent[number].at for number, played in truth.played.items())
+    report.behind = max(late, default=0)
     _compare_alarms(truth, seen, report)
     _compare_rows(truth, seen, report)
     _compare_dead(truth, seen, report)
     return report
 
 
-# ---------------------------------------------------------------------------------------------------------- alarms
+# ----------------------------------------------------------------------------------------------------- alarms
 
 
 def _compare_alarms(truth: Truth, seen: Seen, report: Report) -> None:
@@ -105,7 +117,7 @@ def _concerns(truth: Truth, alarm: SeenAlarm) -> bool:
     if alarm.device.startswith("?"):
         return True
     after = alarm.kind == "device_silent" and alarm.raised_at > truth.end
-    return alarm.device in set(truth.devices) and not after
+    return alarm.device in truth.devices and not after
 
 
 def _differences(
@@ -116,7 +128,8 @@ def _differences(
     if not want.count <= got.count <= want.count + leeway:
         found.append(("count", f"{got.count}, expected {want.count}"))
     if (got.cleared_at is None) != (want.cleared_by is None):
-        found.append(("clearing", "not cleared" if got.cleared_at is None else f"cleared at {_clock(got.cleared_at)}"))
+        how = "not cleared" if got.cleared_at is None else f"cleared at {_clock(got.cleared_at)}"
+        found.append(("clearing", how))
     if got.closed != want.closed:
         found.append(("closing", f"closed by {got.closed or 'nobody'}, expected {want.closed or 'nobody'}"))
     if want.quality and got.quality != want.quality:
@@ -146,7 +159,7 @@ def _clock(moment: int) -> str:
     return f"{to_datetime(moment):%H:%M:%S} UTC"
 
 
-# -------------------------------------------------------------------------------------------------------- messages
+# --------------------------------------------------------------------------------------------------- messages
 
 
 def _compare_rows(truth: Truth, seen: Seen, report: Report) -> None:
@@ -157,17 +170,14 @@ def _compare_rows(truth: Truth, seen: Seen, report: Report) -> None:
     )
     town = set(truth.devices)
     got = {key: times for key, times in seen.rows.items() if key.device in town}
-    report.stored, report.duplicates = sum(got.values()), sum(1 for sent in truth.sent if not _leaves(sent))
+    report.stored = sum(got.values())
+    report.duplicates = sum(sent.fate is Fate.DUPLICATE for sent in truth.sent)
     for key in sorted(want.keys() | got.keys(), key=repr):
         short, over = _miss(want[key], got.get(key, 0), leeway[key])
         report.lost += short
         report.double += over
         if short or over:
             report.differences.append(_of_row("lost" if short else "double", key, want[key], got.get(key, 0)))
-
-
-def _leaves(sent: object) -> bool:
-    return bool(getattr(sent, "rows", ()) or getattr(sent, "dead", None))
 
 
 def _miss(want: int, got: int, leeway: int) -> tuple[int, int]:

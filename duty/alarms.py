@@ -16,7 +16,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from duty.handling import DONE, MOVES, DutyError, Order, Verb, advance
+from duty.handling import DONE, MOVES, NAME_LENGTH, DutyError, Order, Verb, advance, require_text
 from schemas.alarms import (
     CLASS_ZH,
     CONDITION_ZH,
@@ -195,6 +195,7 @@ def database_errors() -> Iterator[None]:
     except (
         psycopg.OperationalError,
         psycopg.InterfaceError,
+        errors.IdleInTransactionSessionTimeout,  # we stalled, and the server took the row back
         errors.ReadOnlySqlTransaction,  # a standby that is just being promoted
         TimeoutError,
     ) as error:
@@ -208,6 +209,7 @@ async def list_alarms(
     connection: AsyncConnection, state: State = "open", *, device: str | None = None, limit: int = 200
 ) -> list[Alarm]:
     """Return open alarms, life first, then by severity and age; others newest first; at most MAX_LIMIT."""
+    require_text("device", device or "", NAME_LENGTH)
     name = "open_alarms" if state == "open" else "recent_alarms" if device is None else "device_alarms"
     values = {"device": device, "closed_only": state == "closed", "limit": min(limit, MAX_LIMIT)}
     with database_errors():

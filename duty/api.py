@@ -1,16 +1,12 @@
 """The desk over HTTP: the API for handling alarms, and the page that uses it.
 
 Rules of this file: everything under /api needs a bearer token; the page itself holds no data and needs none.
+The composition root opens the pool, binds the address and serves.
 """
 
-import asyncio
-import socket
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path as FilePath
 from typing import Annotated, Final, cast
 
-import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,8 +17,9 @@ from duty.desk import Desk, Pool, make_pool, opened
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, VERB_ZH, Verb
 from schemas.alarms import OUTCOME_ZH, Outcome
 from schemas.clock import to_datetime
-from schemas.errors import FatalError, UsageError
 from schemas.settings import Settings
+
+__all__ = ["create_app", "make_pool", "opened"]
 
 _HERE: Final = FilePath(__file__).parent
 _PAGE: Final = {
@@ -100,7 +97,7 @@ _open = APIRouter()
 async def list_alarms(
     desk: _Desk,
     state: alarms.State = "open",
-    device: Annotated[str | None, Query(max_length=64)] = None,
+    device: Annotated[str | None, Query(max_length=NAME_LENGTH)] = None,
     limit: Annotated[int, Query(ge=1, le=alarms.MAX_LIMIT)] = 200,
 ) -> AlarmList:
     """List open alarms, life first; or closed or all, newest first."""
@@ -182,54 +179,3 @@ def create_app(settings: Settings, pool: Pool, *, insecure: bool = False) -> Fas
     app.include_router(_open)
     dress(app)
     return app
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn that leaves signals to the composition root: one process, one who decides about its end."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals alone."""
-        yield
-
-
-async def serve(settings: Settings, *, insecure: bool = False) -> None:
-    """Serve the desk until cancelled.
-
-    Raises UsageError without tokens unless `insecure`, and FatalError if the address cannot be bound.
-    """
-    if not settings.duty.tokens and not insecure:
-        raise UsageError(
-            "duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without"
-        )
-    listener = _listen(settings.duty.host, settings.duty.port)
-    async with opened(make_pool(settings.database.url)) as pool:
-        config = uvicorn.Config(
-            create_app(settings, pool, insecure=insecure),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=2,
-        )
-        server = _Server(config)
-        running = asyncio.ensure_future(server.serve(sockets=[listener]))
-        try:
-            await asyncio.shield(running)
-        finally:
-            server.should_exit = True
-            await running
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise FatalError(
-            f"the desk cannot listen on {host}:{port}: {error.strerror or error}; set duty.host or duty.port,"
-            " or end what is there"
-        ) from error

@@ -124,9 +124,9 @@ class Order:
 
     def __post_init__(self) -> None:
         """Refuse what no state of an alarm could make right."""
-        _require_text("by", self.by, NAME_LENGTH)
-        _require_text("to", self.to, NAME_LENGTH)
-        _require_text("note", self.note, NOTE_LENGTH)
+        require_text("by", self.by, NAME_LENGTH)
+        require_text("to", self.to, NAME_LENGTH)
+        require_text("note", self.note, NOTE_LENGTH)
         if not self.by.strip() or self.by == ENGINE:
             raise BadOrderError(f"by = {self.by!r}: a person's name, and not {ENGINE}", "请写明操作人")
         if not (self.to.strip() if self.verb is Verb.DISPATCH else self.to == ""):
@@ -146,7 +146,8 @@ class Order:
         return {key: value for key, value in said.items() if value}
 
 
-def _require_text(key: str, value: str, length: int) -> None:
+def require_text(key: str, value: str, length: int) -> None:
+    """Raise BadOrderError unless `value` is plain text of at most `length` characters."""
     if len(value) > length or not _PLAIN.fullmatch(value):
         raise BadOrderError(
             f"{key}: at most {length} characters, none of them a control character",

@@ -57,7 +57,7 @@ async function call(path, body) {
 async function refresh() {
   const number = ++asked;
   try {
-    words ??= await call("words");
+    if (!words) useWords(await call("words"));
     const answer = await call("alarms?limit=300");
     if (number < answered) return;
     answered = number;
@@ -69,11 +69,20 @@ async function refresh() {
   tick();
 }
 
+function useWords(answer) {
+  words = answer;
+  put($("operator"), `值班员 ${words.operator}`);
+  $("outcomes").replaceChildren(...words.outcomes.map(({ code, zh }) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: zh });
+    button.addEventListener("click", () => answerDialog({ outcome: code }));
+    return button;
+  }));
+}
+
 function draw() {
   const { alarms, counts } = shown;
   const listed = alarms.length < counts.open ? ` · 只列出前 ${alarms.length} 条` : "";
   put($("counts"), `未确认 ${counts.unacknowledged} · 生命 ${counts.life} · 共 ${counts.open}${listed}`);
-  put($("operator"), `值班员 ${words.operator}`);
   document.title = counts.unacknowledged ? `(${counts.unacknowledged}) 值班台` : "值班台";
   $("board").hidden = false;
   $("calm").hidden = counts.open > 0;

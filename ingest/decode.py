@@ -108,18 +108,20 @@ class Decoder:
                 rows += self._cry(message, delivery)
             except Exception as error:  # a fault of ours must not let one message block the line (P7)
                 log.exception("cannot decode a message on %s", delivery.topic)
-                fault = SenderFaultError("bad_message", f"decoding it failed: {type(error).__name__}")
-                batch.dead.append(_dead(message, delivery, fault))
+                ours = SenderFaultError("bad_message", f"decoding it failed: {type(error).__name__}")
+                batch.dead.append(_dead(message, delivery, ours))
                 rows += self._cry(message, delivery)
         batch.readings = _columns(rows, batch.details)
         return batch
 
     def _rows(self, lane: Lane, message: int, delivery: Delivery, batch: Batch) -> list[_Row]:
-        route = self._routes.get(delivery.topic) or self._route(delivery.topic)
-        channel, device_id = route
-        if lane is Lane.TELEMETRY and channel in topics.URGENT_CHANNELS:
+        known = self._routes.get(delivery.topic)
+        if lane is Lane.TELEMETRY and (
+            topics.reaches_urgent(delivery.topic) if known is None else known[0] in topics.URGENT_CHANNELS
+        ):
             batch.ignored[topics.IGNORED_URGENT_TWIN] = batch.ignored.get(topics.IGNORED_URGENT_TWIN, 0) + 1
             return []
+        channel, device_id = known or self._route(delivery.topic)
         if device_id < 0:
             raise SenderFaultError("unknown_device", delivery.topic.split("/")[3])
         payload = delivery.payload
@@ -129,13 +131,16 @@ class Decoder:
             raise SenderFaultError("oversized", f"{len(payload)} bytes, allowed are {self._max_payload}")
         if channel is Channel.STATUS and (word := _WORDS.get(payload.strip().lower())):
             return [_status(message, device_id, delivery, {"status": word})]
+        partly: SenderFaultError | None = None
         try:
             fields = ADAPTERS[channel].validate_json(payload)
         except ValidationError as error:
             fields = _salvage(channel, payload, error)
-            fault = SenderFaultError("bad_field", _faults(error))
-            batch.dead.append(_dead(message, delivery, fault, whole=False))
-        return _interpret(message, device_id, channel, delivery, fields)
+            partly = SenderFaultError("bad_field", _faults(error))
+        rows = _interpret(message, device_id, channel, delivery, fields)
+        if partly:
+            batch.dead.append(_dead(message, delivery, partly, whole=False))
+        return rows
 
     def _route(self, topic: str) -> tuple[Channel, int]:
         """Find channel and device of a topic, and remember them; -1 stands for a device not admitted."""
@@ -151,17 +156,20 @@ class Decoder:
         return address.channel, device_id
 
     def _cry(self, message: int, delivery: Delivery) -> list[_Row]:
-        """Make an unreadable message on a life topic alarm all the same."""
+        """Make an unreadable message on a life topic alarm all the same.
+
+        It proves the life of a device that we know; a stranger to whom we do not listen cannot fall silent.
+        """
         channel = topics.life_channel(delivery.topic)
         if channel is None:
             return []
         device, _, _ = _sender(delivery.topic)
         device_id = self._registry.life_id(device) if device else None
-        if device_id is None:
+        if device is None or device_id is None:
             return []
-        return [
-            _Row(message, device_id, channel, _UNREADABLE[channel], delivery.received_at, {}, readable=False)
-        ]
+        event, at = _UNREADABLE[channel], delivery.received_at
+        alive = not delivery.retained and self._registry.telemetry_id(device) is not None
+        return [_Row(message, device_id, channel, event, at, {}, alive, readable=False)]
 
 
 def _sender(topic: str) -> tuple[str | None, str | None, bool]:
@@ -217,9 +225,17 @@ def _salvage(channel: Channel, payload: bytes, error: ValidationError) -> dict[s
         fields = ADAPTERS[channel].validate_python(message)
     except ValidationError as again:
         raise SenderFaultError("bad_message", _faults(error)) from again
-    if channel in (Channel.VITALS, Channel.ACTIVITY, Channel.STATUS) and not set(fields) - {"ts", "seq"}:
+    if late := fields.get("readings"):
+        damaged = {place[1] for place in places if place[0] == "readings"}
+        fields["readings"] = [f for place, f in enumerate(late) if place not in damaged or _says(f)]
+    if channel in (Channel.VITALS, Channel.ACTIVITY, Channel.STATUS) and not _says(fields):
         raise SenderFaultError("bad_message", _faults(error))
     return fields
+
+
+def _says(fields: dict[str, Any]) -> bool:
+    """Say whether there is anything in the fields beside time and counter."""
+    return any(value not in (None, []) for name, value in fields.items() if name not in ("ts", "seq"))
 
 
 def _remove(message: Any, place: tuple[int | str, ...]) -> None:  # noqa: ANN401 - JSON can be anything

@@ -10,7 +10,7 @@ from ops import demo as demo_module
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Receive what elderly people's safety devices send, decide what is an alarm, keep it in front of duty.",
+    help="From an elderly person's safety device to an alarm that somebody handles.",
 )
 app.command("demo")(demo_module.demo)
 app.command("serve")(serve.serve)

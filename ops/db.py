@@ -22,7 +22,9 @@ def migrate(config: ConfigOption = None) -> None:
     Example: carebell db migrate --config carebell.toml
     """
     applied = run(_migrate(config))
-    typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date")
+    typer.echo(
+        "\n".join(f"applied {name}" for name in applied) or "nothing to do: the database is up to date"
+    )
 
 
 async def _migrate(config: Path | None) -> list[str]:

@@ -70,7 +70,9 @@ async def run_desk(settings: Settings, *, insecure: bool) -> None:
 
 def _require_tokens(settings: Settings, *, insecure: bool) -> None:
     if not settings.duty.tokens and not insecure:
-        raise UsageError("duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without")
+        raise UsageError(
+            "duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without"
+        )
 
 
 async def _serve(settings: Settings, config: Path | None, *, insecure: bool) -> None:

@@ -158,7 +158,7 @@ class Engine:
         device = batch.readings["device_id"][order]
         at = batch.readings["received_at"][order]
         first = np.append(True, device[1:] != device[:-1])
-        before = np.where(first, self._heard[device], np.append(0, at[:-1]))
+        before = np.maximum(np.where(first, _UNHEARD, np.append(_UNHEARD, at[:-1])), self._heard[device])
         deadline = before + np.minimum(self._limit[device], _NEVER - before)
         was_silent = first & self._silent[device]
         overdue = (before != _UNHEARD) & (at > deadline) & ~was_silent & batch.scan

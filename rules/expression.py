@@ -72,7 +72,10 @@ class _Compiler:
         self.events: set[Event] = set()
 
     def refuse(self, node: ast.AST) -> UsageError:
-        return UsageError(f"{self.text!r}: {ast.unparse(node)!r} is not understood; allowed are {_ALLOWED}")
+        return UsageError(f"{self.text!r}: {self.said(node)!r} is not understood; allowed are {_ALLOWED}")
+
+    def said(self, node: ast.AST) -> str:
+        return ast.get_source_segment(self.text, node) or self.text
 
     def boolean(self, node: ast.expr, depth: int) -> Test:
         if depth > _MAX_DEPTH:
@@ -103,9 +106,8 @@ class _Compiler:
 
     def event(self, node: ast.Compare, op: ast.cmpop, right: ast.expr) -> Test:
         if not isinstance(op, ast.Eq) or not isinstance(right, ast.Constant) or right.value not in _EVENTS:
-            said = ast.unparse(node)
             raise UsageError(
-                f"{self.text!r}: {said!r} is not understood; event == one of {', '.join(_EVENTS)}"
+                f"{self.text!r}: {self.said(node)!r} is not understood; event == one of {', '.join(_EVENTS)}"
             )
         event = _EVENTS[str(right.value)]
         self.events.add(event)
@@ -113,7 +115,7 @@ class _Compiler:
 
     def number(self, node: ast.expr) -> float:
         match node:
-            case ast.Constant(bool() as value):
+            case ast.Constant(bool()) | ast.UnaryOp(ast.USub(), ast.Constant(bool())):
                 raise self.refuse(node)
             case ast.Constant(int() | float() as value) if abs(value) < _TOO_BIG:
                 return float(value)

@@ -4,21 +4,27 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rules.expression import Expression, compile_expression
 from schemas.alarms import KINDS, Severity
 from schemas.clock import SECOND
 from schemas.errors import UsageError
+from schemas.readings import READING, VALUES, Event
 
 SHIPPED = Path(__file__).with_name("shipped.toml")
-LIFE_KINDS = ("sos", "fall")
+LIFE_EVENTS = {Event.SOS: "sos", Event.FALL_DETECTED: "fall", Event.FALL_CONFIRMED: "fall"}
+"""Events that alarm whatever else a message says (promise P2), and the kind of alarm that they are."""
 
 _UNITS = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
 _DURATION = re.compile(r"(\d{1,6})([smh])")
 _MAX_RULES = 500
+_OF_STATE = {"for", "gap"}
+_OF_SILENCE = {"interval", "models"}
+_OF_READINGS = {"when", "clear", "each"} | _OF_STATE
 
 
 def _duration(value: object) -> int:
@@ -38,6 +44,7 @@ def _expression(value: object) -> Expression:
 
 
 Duration = Annotated[int, BeforeValidator(_duration)]
+Interval = Annotated[int, BeforeValidator(_duration), Field(gt=0)]
 Text = Annotated[Expression, BeforeValidator(_expression)]
 
 
@@ -50,12 +57,12 @@ class _Entry(BaseModel):
     when: Text | None = None
     clear: Text | None = None
     hold: Duration = Field(default=0, alias="for")
-    gap: Duration = 24 * _UNITS["h"]
+    gap: Interval = 24 * _UNITS["h"]
     each: bool = False
     severity: Severity | None = None
     silence: Annotated[int, Field(ge=1, le=100)] | None = None
-    interval: Duration = 10 * _UNITS["m"]
-    models: dict[str, Duration] = {}
+    interval: Interval = 10 * _UNITS["m"]
+    models: dict[str, Interval] = {}
 
 
 @dataclass(frozen=True)
@@ -118,16 +125,28 @@ def parse(text: str, name: str = "rules") -> RuleSet:
     plain = [rule for rule in rules if isinstance(rule, Rule)]
     if len(silences) > 1:
         raise UsageError(f"{name}: only one rule may have `silence`")
-    missing = set(LIFE_KINDS) - {rule.kind for rule in plain if rule.each}
-    if missing:
-        kinds = " and ".join(sorted(missing))
-        raise UsageError(f"{name}: {kinds} must have a rule with each = true: they alarm on receipt")
+    for event, kind in LIFE_EVENTS.items():
+        if not any(rule.kind == kind and rule.each and _fires_on(rule, event) for rule in plain):
+            said = event.name.lower()
+            raise UsageError(
+                f"{name}: {kind} must have a rule with each = true that event == {said!r} alone fulfils:"
+                " it alarms on receipt"
+            )
     return RuleSet(
         text,
         tuple(rule for rule in plain if rule.each),
         tuple(rule for rule in plain if not rule.each),
         silences[0] if silences else None,
     )
+
+
+def _fires_on(rule: Rule, event: Event) -> bool:
+    """Say whether a reading that bears nothing but this event is a hit."""
+    bare = np.zeros(1, READING)
+    bare["event"] = event
+    for value in VALUES:
+        bare[value] = np.nan
+    return bool(rule.when.test(bare)[0])
 
 
 def load(path: Path) -> RuleSet:
@@ -149,11 +168,18 @@ def _read(raw: object, where: str) -> Rule | SilenceRule:
         raise UsageError(f"{where}: kind = {entry.kind!r}: allowed are {', '.join(KINDS)}")
     severity = entry.severity or kind.severity
     if entry.silence is not None:
-        if entry.when or entry.clear or entry.each:
-            raise UsageError(f"{where}: a rule with `silence` takes no when, clear or each")
+        _refuse(raw, _OF_READINGS, f"{where}: a rule with `silence` takes no")
         return SilenceRule(entry.kind, severity, entry.silence, entry.interval, entry.models)
     if entry.when is None:
         raise UsageError(f"{where}: `when` is missing")
-    if entry.each and entry.hold:
-        raise UsageError(f"{where}: each = true fires on receipt and takes no `for`")
+    _refuse(raw, _OF_SILENCE, f"{where}: a rule without `silence` takes no")
+    if entry.each:
+        _refuse(raw, _OF_STATE, f"{where}: each = true fires on receipt and takes no")
     return Rule(entry.kind, severity, entry.when, entry.clear, entry.hold, entry.gap, entry.each)
+
+
+def _refuse(raw: object, keys: set[str], sentence: str) -> None:
+    """Refuse keys that would have no effect in this rule."""
+    surplus = keys & set(raw) if isinstance(raw, dict) else None
+    if surplus:
+        raise UsageError(f"{sentence} {', '.join(f'`{key}`' for key in sorted(surplus))}")

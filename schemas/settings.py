@@ -14,6 +14,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -22,12 +23,14 @@ from schemas.errors import UsageError
 
 SAMPLE = Path(__file__).with_name("sample.toml")
 
+_SECRET = ("password", "tokens", "url")
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BrokerSettings(_Section):
@@ -36,7 +39,7 @@ class BrokerSettings(_Section):
     host: str = "127.0.0.1"
     port: Port = 1883
     username: str = ""
-    password: str = ""
+    password: Annotated[str, Field(repr=False)] = ""
     password_file: str = ""
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "carebell"
     tls: bool = False
@@ -51,7 +54,7 @@ class BrokerSettings(_Section):
 class DatabaseSettings(_Section):
     """Where the database is: a PostgreSQL URL; secrets may come by PGPASSFILE as with every client."""
 
-    url: str = "postgresql://carebell@127.0.0.1:5432/carebell"
+    url: Annotated[str, Field(repr=False)] = "postgresql://carebell@127.0.0.1:5432/carebell"
 
 
 class IngestSettings(_Section):
@@ -139,15 +142,22 @@ class Settings(BaseSettings):
             loaded: Self = bound()
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{file}: not TOML: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file}: cannot be read: {error}") from error
+        except SettingsError as error:
+            raise UsageError(f"environment: {error}; it takes one variable for each key") from error
         except ValidationError as error:
             raise UsageError("\n".join(_sentence(file, line) for line in error.errors())) from error
         return loaded
 
 
 def _sentence(file: Path, error: ErrorDetails) -> str:
-    """Name the key, the value and what is allowed."""
-    key = ".".join(str(part) for part in error["loc"])
+    """Name the key, the value and what is allowed; a value that may hold a secret is not shown."""
+    parts = [str(part) for part in error["loc"]]
+    key, variable = ".".join(parts), "CAREBELL_" + "__".join(parts).upper()
+    where = "environment" if variable in map(str.upper, os.environ) else file
     if error["type"] == "extra_forbidden":
-        return f"{file}: {key}: no such key; `carebell config sample` prints all that there are"
-    shown = "***" if "password" in key else repr(error["input"])
-    return f"{file}: {key} = {shown}: {error['msg']}"
+        return f"{where}: {key}: no such key; `carebell config sample` prints all that there are"
+    hidden = not isinstance(error["input"], str | int | float) or any(word in key for word in _SECRET)
+    shown = "***" if hidden else repr(error["input"])
+    return f"{where}: {key} = {shown}: {error['msg']}"

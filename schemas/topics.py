@@ -100,6 +100,14 @@ def life_channel(topic: str) -> Channel | None:
     return channel if channel in LIFE_CHANNELS else None
 
 
+def reaches_urgent(topic: str) -> bool:
+    """Say whether one of the urgent filters matches a topic, however malformed its region and device are."""
+    levels = topic.removeprefix(PREFIX).split("/")
+    return (
+        topic.startswith(PREFIX) and len(levels) == _LEVELS and CHANNELS.get(levels[-1]) in URGENT_CHANNELS
+    )
+
+
 def uplink(region: str, device: str, channel: str) -> str:
     """Return the topic on which a device publishes."""
     return f"{PREFIX}{region}/{device}/{channel}"

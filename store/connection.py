@@ -22,8 +22,8 @@ LOCK_POLL: Final = 0.5
 
 
 async def connect(url: str) -> AsyncConnection:
-    """Open a connection in autocommit that notices a dead server within seconds."""
-    return await AsyncConnection.connect(
+    """Open a connection in autocommit; either end notices within seconds that the other is gone."""
+    connection = await AsyncConnection.connect(
         url,
         autocommit=True,
         connect_timeout=5,
@@ -33,6 +33,12 @@ async def connect(url: str) -> AsyncConnection:
         tcp_user_timeout=10_000,
         application_name="carebell",
     )
+    try:
+        await connection.execute(sql.load("ingest")["watch_client"])
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
 
 
 def where(url: str) -> str:
@@ -48,7 +54,8 @@ class LockedConnection:
     """Run work on a connection that holds `pg_advisory_lock(shard)`; weather is waited out for ever.
 
     The lock is taken before anything is read, so an orphaned commit of a killed process cannot overlap.
-    `reopened` is called after each opening, before the work is tried again.
+    `reopened` is called after each opening, before the work is tried again. One work is done at a time: who
+    voids the ledger waits for a commit that may still bring packet ids of the lost session.
     """
 
     def __init__(self, url: str, shard: int, reopened: Callable[[AsyncConnection], Awaitable[None]]) -> None:
@@ -58,6 +65,7 @@ class LockedConnection:
         self._shard = shard
         self._reopened = reopened
         self._connection: AsyncConnection | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def is_up(self) -> bool:
@@ -66,6 +74,10 @@ class LockedConnection:
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do `work` until it succeeds; errors that are not weather are raised."""
+        async with self._turn:
+            return await self._until_done(work)
+
+    async def _until_done(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         backoff = FIRST_BACKOFF
         while True:
             try:

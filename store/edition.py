@@ -25,6 +25,18 @@ CHUNK = timedelta(days=7)
 KEPT_BEHIND = timedelta(days=31)
 KEPT_AHEAD = timedelta(days=15)
 
+_STRAYS = "SELECT EXISTS (SELECT FROM {default} WHERE {column} >= {start} AND {column} < {end})"
+_NEW_WEEK = "CREATE TABLE {week} PARTITION OF {table} FOR VALUES FROM ({start}) TO ({end})"
+_NEW_WEEK_OF_STRAYS = (
+    "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+    "CREATE TEMPORARY TABLE strays AS SELECT * FROM {default} WHERE {column} >= {start} AND {column} < {end}",
+    "DELETE FROM {default} WHERE {column} >= {start} AND {column} < {end}",
+    _NEW_WEEK,
+    "INSERT INTO {week} OVERRIDING SYSTEM VALUE SELECT * FROM strays",
+    "DROP TABLE strays",
+)
+"""Rows that came before their week was made lie in the default partition; there they forbid making it."""
+
 
 @dataclass(frozen=True)
 class Edition:
@@ -72,8 +84,15 @@ class Edition:
         row = await known.fetchone()
         if row and row[0] is not None:
             return
-        await connection.execute(
-            sql.SQL("CREATE TABLE {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
-                sql.Identifier(name), sql.Identifier(table), sql.Literal(start), sql.Literal(start + CHUNK)
-            )
-        )
+        values = {
+            "week": sql.Identifier(name),
+            "table": sql.Identifier(table),
+            "default": sql.Identifier(f"{table}_default"),
+            "column": sql.Identifier(HISTORY[table]),
+            "start": sql.Literal(start),
+            "end": sql.Literal(start + CHUNK),
+        }
+        found = await (await connection.execute(sql.SQL(_STRAYS).format(**values))).fetchone()
+        async with connection.transaction():
+            for statement in _NEW_WEEK_OF_STRAYS if found and found[0] else (_NEW_WEEK,):
+                await connection.execute(sql.SQL(statement).format(**values))

@@ -34,8 +34,9 @@ class Ledger:
         """Take up a committed batch and forget those that the broker cannot hold any more."""
         self._batch_of[packet_ids] = batch
         self._hash_of[packet_ids] = hashes
-        self._batches.append((batch, len(packet_ids)))
-        self._messages += len(packet_ids)
+        held = int(np.count_nonzero(packet_ids))  # what came at QoS 0 the broker does not hold
+        self._batches.append((batch, held))
+        self._messages += held
         while self._messages - self._batches[0][1] >= self._in_flight:
             self._messages -= self._batches.popleft()[1]
 

@@ -15,19 +15,27 @@ from store import sql
 from store.duplicates import TABLES
 from store.edition import Edition
 from store.migrate import require_current
-from store.writer import Store
+from store.writer import OLDEST, Store
 
 _INGEST = sql.load("ingest")
 _RESTORE = sql.load("restore")
 
 
 async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
-    """Take the lock, check the migrations, make room for the weeks around `now`, note the rules."""
+    """Take the lock, check the migrations, make room for the weeks around `now`, note the rules.
+
+    From here on a batch of another bridge is noticed, also while the rest is being restored.
+    """
 
     async def work(connection: AsyncConnection) -> Edition:
         edition = await require_current(connection)
         await edition.make_room(connection, now)
         await connection.execute(_INGEST["rule_set"], {"source": rules_text})
+        row = await (await connection.execute(_INGEST["newest_batch"])).fetchone()
+        if row:
+            store.start_at(row[0], to_microseconds(row[2]))
+        else:
+            store.start_at(0, OLDEST)
         return edition
 
     return await store.connection.run(work)
@@ -72,7 +80,7 @@ async def batches_after(store: Store, batch: int) -> list[Batch]:
 
 
 async def ledgers(store: Store) -> None:
-    """Fill the store's ledgers and watermarks, and set the number of the last batch."""
+    """Fill the store's ledgers."""
 
     async def work(connection: AsyncConnection) -> None:
         for number, lane, _, _, packet_ids, hashes in await (
@@ -80,9 +88,6 @@ async def ledgers(store: Store) -> None:
         ).fetchall():
             ids = np.frombuffer(packet_ids, RECEIPT["packet_id"])
             store.ledgers[Lane(lane)].add(number, ids, np.frombuffer(hashes, RECEIPT["hash"]))
-        row = await (await connection.execute(_INGEST["newest_batch"])).fetchone()
-        if row:
-            store.start_at(row[0], to_microseconds(row[2]))
 
     await store.connection.run(work)
 

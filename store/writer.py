@@ -19,7 +19,7 @@ from schemas.readings import ABSENT, Batch, Columns
 from schemas.settings import Settings
 from schemas.topics import Lane
 from store import copy, sql
-from store.connection import LockedConnection, OverlapError, connect
+from store.connection import LockedConnection, OverlapError
 from store.duplicates import Watermarks, of_table, twins_within
 from store.ledger import Ledger
 
@@ -30,7 +30,8 @@ _EVENT_COLUMNS = (
     "device_id, ts, received_at, time_quality, ts_sent, seq, digest, batch, channel, event, detail"
 )
 _DEAD_COLUMNS = "received_at, batch, topic, payload, payload_length, payload_sha256, reason, detail, whole"
-_OLDEST = np.iinfo(np.int64).min // 2
+OLDEST = np.iinfo(np.int64).min // 2
+"""Before every time that a row can bear, and safe to count from."""
 
 
 class Store:
@@ -40,14 +41,13 @@ class Store:
         """`checkpoint` returns the engine's state as of the last committed batch."""
         self.run = uuid.uuid4()
         self.batch = 0
-        self.newest_ts = _OLDEST
+        self.newest_ts = OLDEST
         self.ledgers = {
             Lane.URGENT: Ledger(settings.ingest.urgent_in_flight),
             Lane.TELEMETRY: Ledger(settings.ingest.telemetry_in_flight),
         }
         self.watermarks = Watermarks()
         self.connection = LockedConnection(settings.database.url, settings.ingest.shard, self._reopened)
-        self._url = settings.database.url
         self.shard = settings.ingest.shard
         self._checkpoint = checkpoint
         self._checkpoint_every = settings.ingest.checkpoint_every
@@ -55,10 +55,12 @@ class Store:
         self._checkpointed = 0
         self._void_before = {Lane.URGENT: 0, Lane.TELEMETRY: 0}
         self._landed = 0
+        self._started = False
 
     def start_at(self, batch: int, newest_ts: int) -> None:
         """Go on after the newest batch in the database; nothing in the history is newer than `newest_ts`."""
         self.batch = self._landed = batch
+        self._started = True
         self.newest_ts = newest_ts
         self.watermarks.start_above(newest_ts)
 
@@ -66,7 +68,7 @@ class Store:
         """See which batch is the newest: if it is the one whose reply was lost, it has landed."""
         row = await (await connection.execute(_QUERIES["newest_batch"])).fetchone()
         newest, run = (row[0], row[1]) if row else (0, None)
-        if self.batch and newest != self.batch and not (newest == self.batch + 1 and run == self.run):
+        if self._started and newest != self.batch and not (newest == self.batch + 1 and run == self.run):
             raise OverlapError(
                 f"batch {newest} was written by another bridge while this one was at {self.batch}"
             )
@@ -84,14 +86,17 @@ class Store:
         return await self.connection.run(work)
 
     async def void_ledger(self, lane: Lane, connection_number: int) -> None:
-        """Forget the packet ids of a session that the broker lost, durably, before new ones are given."""
+        """Forget the packet ids of a session that the broker lost, durably, before new ones are given.
+
+        Weather is waited out for ever: a session that is said to be lost is not said to be so again.
+        """
         self.ledgers[lane].clear()
         self._void_before[lane] = connection_number
-        connection = await connect(self._url)
-        try:
+
+        async def work(connection: AsyncConnection) -> None:
             await connection.execute(_QUERIES["void_ledger"], {"lane": int(lane)})
-        finally:
-            await connection.close()
+
+        await self.connection.run(work)
 
     async def without_duplicates(self, batch: Batch) -> Batch:
         """Take out what the database holds already: redeliveries by the ledger, retries by their keys."""
@@ -111,10 +116,11 @@ class Store:
 
     @staticmethod
     def _drop(batch: Batch, keep: np.ndarray[Any, np.dtype[np.bool_]], redelivered: set[int]) -> None:
-        """Keep these readings; a message of which nothing is left counts as a duplicate."""
+        """Keep these readings; a message of which nothing is left is a duplicate, unless it was ignored."""
         had = set(batch.readings["message"][batch.readings["stored"]].tolist())
+        said = set(batch.readings["message"].tolist()) | {letter.message for letter in batch.dead}
         batch.readings = batch.readings[keep]
-        duplicates = redelivered | (had - set(batch.readings["message"].tolist()))
+        duplicates = (redelivered & said) | (had - set(batch.readings["message"].tolist()))
         batch.dead = [letter for letter in batch.dead if letter.message not in duplicates]
         batch.duplicates = len(duplicates)
 
@@ -127,7 +133,7 @@ class Store:
         if not len(batch.receipts) and not transitions:
             return
         number = self.batch + 1
-        newest_ts = int(max(self.newest_ts, batch.readings["ts"].max(initial=_OLDEST)))
+        newest_ts = int(max(self.newest_ts, batch.readings["ts"].max(initial=OLDEST)))
         checkpoint = self._due_checkpoint()
 
         async def work(connection: AsyncConnection) -> None:

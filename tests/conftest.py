@@ -7,7 +7,7 @@ these its tests are skipped and the last lines of the run say so; with CI=true t
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from ops.parts import (
     mosquitto_broker,
     scratch_dir,
 )
+from tests.installation import Installation, installation
 from tests.services import fresh_database, timescale_database
 
 # Devices that may log in to every broker of the tests, with their passwords.
@@ -38,6 +39,7 @@ def skip_service(service: str, reason: object) -> None:
     pytest.skip(f"{service}: {reason}")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end of the run which services were not there."""
     for service, reason in SKIPPED.items():
@@ -153,3 +155,16 @@ def _own_or_given(service: str, run: Callable[[], AbstractContextManager[Databas
                 skip_service(service, f"{missing}, and CAREBELL_TEST_DATABASE_URL is not set")
             database = Database(url or "", service)
         yield database
+
+
+# ------------------------------------------------------------------------------------------------ installations
+
+
+@pytest.fixture
+async def installed(
+    fresh_mosquitto: Broker, timescale: Database, scratch: Path
+) -> AsyncIterator[Installation]:
+    """Give an installation over mosquitto and TimescaleDB with its bridge running."""
+    async with installation(fresh_mosquitto, timescale.url, scratch) as found:
+        await found.start()
+        yield found

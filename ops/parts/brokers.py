@@ -80,7 +80,10 @@ def mosquitto_broker(data_dir: Path, users: Mapping[str, str] | None = None) -> 
 
 @contextlib.contextmanager
 def iotcore_broker(data_dir: Path, users: Mapping[str, str] | None = None) -> Iterator[Broker]:
-    """Run rumqttd out of the iotcore wheel: MQTT 5 only, and everybody who logs in may publish as anybody."""
+    """Run rumqttd out of the iotcore wheel: MQTT 5 only, and everybody who logs in may publish as anybody.
+
+    Whatever receive-maximum a client asks for, it is sent up to 100 messages before it must acknowledge.
+    """
     home = data_dir / "rumqttd"
     home.mkdir(parents=True, exist_ok=True)
     port, logins = free_port(), _logins(users)

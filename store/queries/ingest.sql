@@ -1,3 +1,8 @@
+-- name: watch_client
+-- A bridge whose machine vanished must not hold the lock for the hours that the system's defaults allow.
+SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)
+
 -- name: lock
 SELECT pg_try_advisory_lock(42019, %(shard)s)
 

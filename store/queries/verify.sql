@@ -30,3 +30,7 @@ SELECT topic, encode(payload_sha256, 'hex'), reason, whole, count(*)::integer
 FROM dead_letters
 WHERE received_at >= %(since)s
 GROUP BY topic, payload_sha256, reason, whole
+
+-- name: known
+-- Every device of the registry.
+SELECT device FROM devices

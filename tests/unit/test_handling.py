@@ -30,7 +30,7 @@ def follow(sequence: list[Verb], state: Handling = Handling.UNACKNOWLEDGED) -> l
     return states
 
 
-@pytest.mark.parametrize(("state", "verb"), itertools.product(Handling, Verb))
+@pytest.mark.parametrize(("state", "verb"), list(itertools.product(Handling, Verb)))
 def test_every_pair_of_state_and_verb_is_decided(state: Handling, verb: Verb) -> None:
     """A pair leads where the table says, or is refused by naming state and verb."""
     if (state, verb) in LEGAL:
