@@ -217,7 +217,7 @@ def test_a_code_for_no_reading_is_no_value(fields: dict[str, Any]) -> None:
 
 
 def test_a_late_batch_is_a_row_for_each_reading() -> None:
-    """Rows keep their order and their own time; the counter of the message is theirs; values beside them too."""
+    """Rows keep their order and time, the message's counter is theirs, and values beside them are a row too."""
     first = START // 1000 - 120_000
     batch = vitals(said(seq=9, hr=70, readings=[{"ts": first, "hr": 80}, {"ts": first + 60_000, "seq": 1}]))
     assert batch.readings["ts_sent"].tolist() == [first, first + 60_000, ABSENT]

@@ -1,4 +1,4 @@
-"""The language of `when` and `clear`: what it says, what it refuses, and that nothing of Python is in reach."""
+"""The language of `when` and `clear`: what it says and refuses, and that nothing of Python is in reach."""
 
 import operator
 import re
@@ -71,7 +71,14 @@ def test_an_expression_concerns_readings_that_bear_what_it_names() -> None:
     compiled = compile_expression("hr >= 131 and worn != 0 or event == 'removed'")
     assert compiled.fields == {"hr", "worn"}
     assert compiled.events == {Event.REMOVED}
-    rows = [{"hr": 5}, {"worn": 0}, {"spo2": 97}, {}, {"event": Event.REMOVED}, {"event": Event.WORN}]
+    rows: list[dict[str, float]] = [
+        {"hr": 5},
+        {"worn": 0},
+        {"spo2": 97},
+        {},
+        {"event": Event.REMOVED},
+        {"event": Event.WORN},
+    ]
     readings = np.concatenate([reading(0, 0, **row) for row in rows])
     assert compiled.concerns(readings).tolist() == [True, True, False, False, True, False]
     assert compile_expression("hr > 1").concerns(readings).tolist() == [True, *[False] * 5]
@@ -185,7 +192,7 @@ def test_what_is_not_understood_is_refused_with_what_is_allowed(text: str) -> No
 
 def test_a_refusal_names_the_part_and_the_fields() -> None:
     """Who misspells a name reads it again, beside all that there are."""
-    with pytest.raises(UsageError, match="there is no field 'pulse'; allowed are .*hr, spo2") as refusal:
+    with pytest.raises(UsageError, match=r"there is no field 'pulse'; allowed are .*hr, spo2") as refusal:
         compile_expression("hr > 1 and pulse > 2")
     assert "'hr > 1 and pulse > 2'" in str(refusal.value)
     with pytest.raises(UsageError, match=r"'spo2 \+ 1' is not understood"):
