@@ -37,7 +37,7 @@ class Bridge:
             self.registry,
             session_lost=self.store.void_ledger,
             enrol=self._enrol,
-            forgive=self.engine.forgive,
+            forgive=self._forgive,
         )
 
     async def run(self) -> None:
@@ -57,9 +57,10 @@ class Bridge:
             self.engine.restore(state)
         later = await restore.batches_after(self.store, batch)
         for each in later:
+            self.source.recall(each)
             self.engine.apply(self.engine.evaluate(each))
         await restore.ledgers(self.store)
-        self.engine.forgive(self._clock.now())
+        self._forgive(self._clock.now())
         log.info(
             "restored from a %s database at batch %d, %d of them replayed",
             edition.name,
@@ -75,6 +76,11 @@ class Bridge:
 
     def _enrol(self, device_ids: list[int]) -> None:
         self.engine.enrol(device_ids, [""] * len(device_ids), [None] * len(device_ids))
+
+    def _forgive(self, now: int) -> None:
+        """Count silence from `now` on, also after a crash: no batch tells of it, so a checkpoint must."""
+        self.engine.forgive(now)
+        self.store.checkpoint_soon()
 
     def readiness(self) -> dict[str, bool]:
         """Name what must hold for the bridge to do its work."""

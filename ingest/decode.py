@@ -155,6 +155,17 @@ class Decoder:
         self._routes[topic] = address.channel, device_id
         return address.channel, device_id
 
+    def recall(self, batch: Batch) -> None:
+        """Put back the cries of a batch out of the history, of which only dead letters are left."""
+        cries: list[_Row] = []
+        for letter in batch.dead:
+            said = Delivery(
+                letter.topic, b"", 0, duplicate=False, retained=False, received_at=letter.received_at
+            )
+            cries += self._cry(letter.message, said)
+        readings = np.append(batch.readings, _columns(cries, []))
+        batch.readings = readings[np.argsort(readings["received_at"], kind="stable")]
+
     def _cry(self, message: int, delivery: Delivery) -> list[_Row]:
         """Make an unreadable message on a life topic alarm all the same.
 
@@ -295,7 +306,10 @@ def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, 
 
 
 def _columns(rows: list[_Row], details: list[dict[str, Any]]) -> Columns:
-    """Lay rows out as columns, in order of receipt; what has no column goes to `details`."""
+    """Lay rows out as columns; what has no column goes to `details`.
+
+    They come in order of receipt, and within a late batch in that of their times: a restore can repeat it.
+    """
     readings = np.empty(len(rows), READING)
     if not rows:
         return readings
@@ -311,7 +325,7 @@ def _columns(rows: list[_Row], details: list[dict[str, Any]]) -> Columns:
     _blank_no_readings(readings)
     _judge_time(readings)
     readings["digest"] = _digest(readings, details)
-    return readings
+    return readings[np.lexsort((readings["digest"], readings["ts"], readings["received_at"]))]
 
 
 def _detail(fields: dict[str, Any], details: list[dict[str, Any]]) -> int:

@@ -85,6 +85,10 @@ class Source:
             else:
                 await self._until_woken(self._next_tick - loop.time())
 
+    def recall(self, batch: Batch) -> None:
+        """Complete a batch that a restore read from the history, before it is judged again."""
+        self._decoder.recall(batch)
+
     async def ack(self, batch: Batch) -> None:
         """Acknowledge a batch that is committed; must be called once for each, in order."""
         if len(batch.receipts):

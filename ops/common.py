@@ -74,11 +74,19 @@ async def connected(settings: Settings) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error of ours that ended a group of tasks, else the first one."""
+    leaves = [_cause(each) if isinstance(each, BaseExceptionGroup) else each for each in group.exceptions]
+    return next((error for error in leaves if isinstance(error, CarebellError)), leaves[0])
+
+
 async def _until_terminated(coroutine: Coroutine[Any, Any, _T]) -> _T:
     task = asyncio.ensure_future(coroutine)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         return await task
+    except BaseExceptionGroup as group:
+        raise _cause(group) from group
     finally:
         loop.remove_signal_handler(signal.SIGTERM)

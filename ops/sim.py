@@ -1,35 +1,25 @@
 """`carebell sim`: play a town of simulated devices, compare what came of it, load a broker."""
 
-import asyncio
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from device_sims.burst import burst as send_burst
-from device_sims.cards import REGIONS, Registration
 from device_sims.load import Load, Outcome
 from device_sims.publish import Progress as Played
-from device_sims.publish import play
-from device_sims.staff import staff
 from device_sims.stamp import FIRST_SEQ
 from device_sims.town import Town
-from device_sims.truth import DeadKey, RowKey, Seen, SeenAlarm, Truth, plain
+from device_sims.truth import Truth, plain
 from device_sims.verify import Report, compare
 from ops.common import ConfigOption, JsonOption, connected, fail, load_settings, run
-from schemas.clock import SECOND, Clock, to_datetime, to_microseconds
+from ops.town import enter, play_with_staff, seen
+from schemas.clock import SECOND
 from schemas.settings import BrokerSettings, Settings
-from schemas.topics import Channel
-from store.sql import load
 
 app = typer.Typer(no_args_is_help=True, help="Play a town of simulated devices, and load a broker.")
 
@@ -157,68 +147,6 @@ def burst(
     _tell(outcome, as_json)
     if outcome.acked < outcome.sent:
         fail(f"{outcome.sent - outcome.acked} messages were not taken over {outcome.lost}".rstrip())
-
-
-async def seen(connection: AsyncConnection, truth: Truth) -> Seen:
-    """Read what the database holds since a town began."""
-    queries = load("verify")
-    bound: dict[str, datetime] = {"since": to_datetime(truth.start)}
-    found = Seen()
-    for device, kind, occurrence, count, raised, cleared, closed, quality in await _rows(
-        connection, queries["alarms"], bound
-    ):
-        at = to_microseconds(cleared) if cleared else None
-        raised_at = to_microseconds(raised)
-        found.alarms.append(SeenAlarm(device, kind, occurrence, count, raised_at, at, closed, quality))
-    for device, channel, seq, times in await _rows(connection, queries["rows"], bound):
-        found.rows[RowKey(device, Channel(channel).name.lower(), seq)] = times
-    for topic, sha256, reason, whole, times in await _rows(connection, queries["dead"], bound):
-        found.dead[DeadKey(topic, sha256, reason, whole)] = times
-    return found
-
-
-async def enter(connection: AsyncConnection, town: Town) -> int:
-    """Enter a town's regions, devices, people and contacts; return how many devices were new.
-
-    Devices that are there stay as they are.
-    """
-    queries = load("registry")
-    known = {device for (device,) in await _rows(connection, load("verify")["known"], {})}
-    entries = [_entry(each) for each in town.registrations if each.device not in known]
-    regions = [{"region": region, "name": name} for region, name in REGIONS.items()]
-    async with connection.transaction(), connection.cursor() as cursor:
-        await cursor.executemany(queries["enter_region"], regions)
-        await cursor.executemany(queries["enter_device"], entries)
-    return len(entries)
-
-
-async def play_with_staff(
-    town: Town,
-    broker: BrokerSettings,
-    clock: Clock,
-    on_progress: Callable[[Played], None],
-    desk: str,
-    token: str,
-) -> list[str]:
-    """Let devices and staff play their parts; return what the staff could not do.
-
-    Without a token, no staff acts.
-    """
-    async with asyncio.TaskGroup() as group:
-        group.create_task(play(town, broker, clock, on_progress))
-        working = group.create_task(staff(town.truth, desk, token, clock)) if token else None
-    return working.result() if working else []
-
-
-def _entry(registration: Registration) -> dict[str, Any]:
-    row = asdict(registration)
-    person = row.pop("person")
-    contacts = [{"rank": rank, **contact} for rank, contact in enumerate(person.pop("contacts"), 1)]
-    return {**row, **person, "contacts": Jsonb(contacts)}
-
-
-async def _rows(connection: AsyncConnection, query: bytes, bound: dict[str, datetime]) -> list[Any]:
-    return await (await connection.execute(query, bound)).fetchall()
 
 
 async def _register(settings: Settings, devices: int, minutes: float, seed: int, prefix: str) -> int:

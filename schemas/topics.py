@@ -103,9 +103,7 @@ def life_channel(topic: str) -> Channel | None:
 def reaches_urgent(topic: str) -> bool:
     """Say whether one of the urgent filters matches a topic, however malformed its region and device are."""
     levels = topic.removeprefix(PREFIX).split("/")
-    return (
-        topic.startswith(PREFIX) and len(levels) == _LEVELS and CHANNELS.get(levels[-1]) in URGENT_CHANNELS
-    )
+    return topic.startswith(PREFIX) and len(levels) == _LEVELS and CHANNELS.get(levels[-1]) in URGENT_CHANNELS
 
 
 def uplink(region: str, device: str, channel: str) -> str:

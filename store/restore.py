@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from schemas.clock import to_microseconds
-from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns
+from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns, DeadLetter
 from schemas.topics import Lane
 from store import sql
 from store.duplicates import TABLES
@@ -61,17 +61,29 @@ async def checkpoint(store: Store) -> tuple[int, bytes | None]:
 
 
 async def batches_after(store: Store, batch: int) -> list[Batch]:
-    """Return what was committed after a batch, as it was judged then, oldest first."""
+    """Return what was committed after a batch, oldest first, as it was judged then.
+
+    Of messages that were unreadable there are only dead letters, without their bytes.
+    """
 
     async def work(connection: AsyncConnection) -> list[Batch]:
         ledger = await (await connection.execute(_INGEST["ledger"])).fetchall()
         rows = [row for table in TABLES async for row in _rows(connection, table, batch)]
-        rows.sort(key=lambda row: (row["batch"], row["received_at"], row["ts"]))
+        rows.sort(key=lambda row: (row["batch"], row["received_at"], row["ts"], row["digest"]))
         by_batch: dict[int, list[dict[str, Any]]] = {}
         for row in rows:
             by_batch.setdefault(row["batch"], []).append(row)
+        dead: dict[int, list[DeadLetter]] = {}
+        for number, letter in await _dead_letters(connection, batch):
+            dead.setdefault(number, []).append(letter)
         return [
-            Batch(Lane(lane), to_microseconds(now), scan, readings=_columns(by_batch.get(number, [])))
+            Batch(
+                Lane(lane),
+                to_microseconds(now),
+                scan,
+                readings=_columns(by_batch.get(number, [])),
+                dead=dead.get(number, []),
+            )
             for number, lane, now, scan, _, _ in ledger
             if number > batch
         ]
@@ -97,6 +109,14 @@ async def _rows(connection: AsyncConnection, table: str, batch: int) -> AsyncIte
         await cursor.execute(_RESTORE[table], {"batch": batch})
         async for row in cursor:
             yield {"channel": int(TABLES[table][0]), "event": 0, "alive": True, **row}
+
+
+async def _dead_letters(connection: AsyncConnection, batch: int) -> list[tuple[int, DeadLetter]]:
+    found = await (await connection.execute(_RESTORE["dead_letters"], {"batch": batch})).fetchall()
+    return [
+        (number, DeadLetter(to_microseconds(received_at), topic, b"", length, sha256, reason, detail, 0))
+        for number, received_at, topic, length, sha256, reason, detail in found
+    ]
 
 
 def _columns(rows: list[dict[str, Any]]) -> Columns:

@@ -53,6 +53,7 @@ class Store:
         self._checkpoint_every = settings.ingest.checkpoint_every
         self._checkpoint_at = time.monotonic()
         self._checkpointed = 0
+        self._checkpoint_soon = False
         self._void_before = {Lane.URGENT: 0, Lane.TELEMETRY: 0}
         self._landed = 0
         self._started = False
@@ -151,12 +152,16 @@ class Store:
         if batch.connection >= self._void_before[batch.lane]:
             self.ledgers[batch.lane].add(number, batch.receipts["packet_id"], batch.receipts["hash"])
 
+    def checkpoint_soon(self) -> None:
+        """Bring a checkpoint with the next commit: the state changed by something else than batches."""
+        self._checkpoint_soon = True
+
     def _due_checkpoint(self) -> bytes | None:
-        if (
-            time.monotonic() - self._checkpoint_at < self._checkpoint_every
-            or self._checkpointed == self.batch
-        ):
+        waited = time.monotonic() - self._checkpoint_at
+        is_due = waited >= self._checkpoint_every and self._checkpointed != self.batch
+        if not is_due and not self._checkpoint_soon:
             return None
+        self._checkpoint_soon = False
         self._checkpoint_at = time.monotonic()
         self._checkpointed = self.batch
         return self._checkpoint()

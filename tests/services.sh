@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install what the tests run against: mosquitto from Debian, and TimescaleDB from Debian trixie in a directory
+# Install what the tests run against: mosquitto and Chromium from Debian, and TimescaleDB from Debian trixie in a directory
 # of its own, outside the work tree. Safe to run again; the second time it takes no time.
 #
 #   tests/services.sh install    install what is missing
@@ -29,6 +29,10 @@ install_mosquitto() {
     fi
     # README's by-hand commands are tested with the clients.
     command -v mosquitto_pub >/dev/null || apt_install mosquitto-clients
+}
+
+install_chromium() {
+    command -v chromium >/dev/null || apt_install chromium
 }
 
 # Leave nothing behind of an attempt that was cut off; debootstrap may have left its /proc mounted.
@@ -67,6 +71,7 @@ install)
     exec 9>"$cache/lock"
     flock 9 # two test runs at once install once
     install_mosquitto
+    install_chromium
     install_timescaledb
     ;;
 where)

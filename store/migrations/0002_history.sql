@@ -86,5 +86,6 @@ CREATE TABLE dead_letters (
     whole boolean NOT NULL,
     PRIMARY KEY (received_at, dead_letter_id)
 ) /*PARTITION BY received_at*/;
+CREATE INDEX dead_letters_batch ON dead_letters USING brin (batch);
 COMMENT ON COLUMN dead_letters.payload IS 'The bytes as received, at most the first 64 KiB.';
 COMMENT ON COLUMN dead_letters.whole IS 'False if the rest of the message was stored.';

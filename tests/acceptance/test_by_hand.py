@@ -95,7 +95,7 @@ async def test_an_illegal_move_is_refused_by_name_and_changes_nothing(installed:
 async def test_bad_input_is_kept_with_its_reason_and_the_line_goes_on(
     installed: Installation, topic: str, payload: bytes, reason: str, alarms: list[str]
 ) -> None:
-    """A bad message is one dead letter with topic, bytes, reason; on a life topic an alarm; the next works."""
+    """A bad message is one dead letter with its reason, on a life topic also an alarm; the next one works."""
     with Client(installed.broker.town_url) as device:
         device.publish(f"carebell/v1/{topic}", payload)
         device.publish("carebell/v1/430602/AFTER-1/sos")

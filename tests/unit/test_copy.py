@@ -52,7 +52,8 @@ def parse(table: str, stream: bytes) -> list[dict[str, Any]]:
     """Read a binary COPY stream as documented: header, tuples of length and bytes, trailer."""
     assert stream[:11] == b"PGCOPY\n\xff\r\n\0"
     assert stream[11:19] == bytes(8), "no flags, no extension"
-    place, rows = 19, []
+    place = 19
+    rows: list[dict[str, Any]] = []
     while True:
         (count,) = struct.unpack_from(">h", stream, place)
         place += 2

@@ -12,7 +12,7 @@ from schemas.topics import Channel
 from store.duplicates import TABLES, Watermarks, of_table, twins_within
 from tests.unit.kit import moment, reading
 
-Key = tuple[int, int, int, bool]
+Key = tuple[int, int, int]
 
 
 def readings(*rows: Columns) -> Columns:
@@ -21,8 +21,8 @@ def readings(*rows: Columns) -> Columns:
 
 
 def keyed(keys: list[Key]) -> Columns:
-    """Return readings with these keys: device, second, digest, stored."""
-    return readings(*(reading(who, ts, digest=digest, stored=stored) for who, ts, digest, stored in keys))
+    """Return readings with these keys: device, second, digest."""
+    return readings(*(reading(who, ts, digest=digest) for who, ts, digest in keys))
 
 
 def suspects(marks: Watermarks, *rows: Columns) -> list[bool]:
@@ -58,9 +58,7 @@ def test_a_twin_has_the_same_key(other: dict[str, Any], *, twin: bool) -> None:
     assert twins_within(readings(reading(1, 0, digest=5), second)).tolist() == [False, twin]
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(-1, 1), st.just(True)), max_size=20)
-)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(-1, 1)), max_size=20))
 def test_of_each_key_the_first_remains(keys: list[Key]) -> None:
     """In any order of any keys exactly the later ones of each are twins."""
     expected = [key in keys[:place] for place, key in enumerate(keys)]

@@ -1,4 +1,4 @@
-"""Settings: the sample is the reference, the environment wins, a wrong one is named before anything starts."""
+"""Settings: the sample is the reference, the environment wins, a wrong one is named before all starts."""
 
 import os
 import re

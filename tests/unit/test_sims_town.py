@@ -41,6 +41,14 @@ def test_the_registry_does_not_depend_on_when_the_town_begins() -> None:
     assert one.plots == two.plots
 
 
+def test_the_registry_does_not_depend_on_the_staff() -> None:
+    """Without duty staff the same devices are registered, and what needs staff does not happen."""
+    one, two = (Town.build(300, 40, 5, START, duty=duty) for duty in (True, False))
+    assert one.registrations == two.registrations
+    assert not two.truth.steps
+    assert not [each for each in two.truth.expected if each.closed == "duty"]
+
+
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), day=st.integers(0, 365))
 def test_a_person_is_well_all_day(seed: int, day: int) -> None:

@@ -1,0 +1,535 @@
+"""The engine, rule by rule: what is raised and cleared, and when. Times are in seconds after START."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rules import ruleset
+from rules.engine import Engine
+from schemas.alarms import Severity, Transition
+from schemas.readings import Columns, Event, Quality
+from tests.unit.kit import MINUTE, batch, brief, moment, play, reading, shipped_engine
+
+SILENT = 30 * MINUTE
+
+
+def judge(*rows: Columns, together: bool = False) -> list[tuple[int, str, str, float]]:
+    """Judge readings by the shipped rules, each in its own batch or all in one."""
+    batches = [batch(*rows)] if together else [batch(row) for row in rows]
+    return brief(play(shipped_engine(), *batches))
+
+
+def minutes(hrs: list[float | None], **columns: Any) -> list[Columns]:  # noqa: ANN401 - any column
+    """Return a reading of device 1 for each minute; None for a minute without one."""
+    return [reading(1, n * MINUTE, hr=hr, **columns) for n, hr in enumerate(hrs) if hr is not None]
+
+
+# ------------------------------------------------------------------------------- rules that fire on receipt
+
+
+def test_every_sos_is_an_activation() -> None:
+    """Each press is raised, at the moment of its receipt; nothing clears it."""
+    presses = [reading(1, at, event=Event.SOS) for at in (0, 1, 90)]
+    assert judge(*presses) == [(1, "sos", "raise", 0), (1, "sos", "raise", 1), (1, "sos", "raise", 90)]
+
+
+@pytest.mark.parametrize(
+    ("quality", "ts", "shown"),
+    [
+        (Quality.OK, 0, "ok"),
+        (Quality.MISSING, 0, "ok"),
+        (Quality.FUTURE, 0, "ok"),
+        (Quality.EPOCH, 0, "ok"),
+        (Quality.LATE, -86_400, "late"),
+        (Quality.UNREADABLE, 0, "unreadable"),
+    ],
+)
+@pytest.mark.parametrize("event", [Event.SOS, Event.FALL_DETECTED, Event.TAMPER])
+def test_a_call_fires_whatever_its_clock_says(event: Event, quality: Quality, ts: float, shown: str) -> None:
+    """It is an alarm when it is received, and bears how far its time can be trusted."""
+    (raised,) = play(shipped_engine(), batch(reading(1, 5, ts=ts, event=event, quality=quality)))
+    assert (raised.at, raised.quality) == (moment(5), shown)
+
+
+def test_a_fall_is_detected_confirmed_and_cancelled() -> None:
+    """Detection and confirmation are activations, cancelling clears."""
+    events = [Event.FALL_DETECTED, Event.FALL_CONFIRMED, Event.FALL_CANCELLED, Event.FALL_DETECTED]
+    assert judge(*(reading(1, at, event=event) for at, event in enumerate(events))) == [
+        (1, "fall", "raise", 0),
+        (1, "fall", "raise", 1),
+        (1, "fall", "clear", 2),
+        (1, "fall", "raise", 3),
+    ]
+
+
+def test_a_transition_says_what_the_rule_saw() -> None:
+    """Kind, severity, the expression, the values and the event are there for duty to read."""
+    call, fever = play(
+        shipped_engine(),
+        batch(reading(2, 5, event=Event.SOS)),
+        batch(reading(2, 6, ts=4, battery=10, mains=1)),
+    )
+    assert (call.severity, call.values) == (
+        Severity.CRITICAL,
+        {"when": "event == 'sos'", "ts": moment(5), "event": "sos"},
+    )
+    assert (fever.kind, fever.values["battery"], fever.values["ts"]) == ("low_battery", 10.0, moment(4))
+    assert "mains" not in fever.values
+
+
+# -------------------------------------------------------------------------------------- rules with a duration
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("hrs", "expected"),
+    [
+        pytest.param([140] * 10, [], id="nine minutes are no ten"),
+        pytest.param([140] * 11, [("raise", 10)], id="ten minutes fire, to the reading"),
+        pytest.param([140] * 30, [("raise", 10)], id="once while it lasts"),
+        pytest.param([131] * 11, [("raise", 10)], id="131 is high"),
+        pytest.param([130] * 30, [], id="130 is not"),
+        pytest.param([140] * 5 + [130] + [140] * 10, [], id="one reading below breaks it"),
+        pytest.param([140] * 5 + [130] + [140] * 11, [("raise", 16)], id="and it begins anew"),
+        pytest.param([140] * 11 + [125] * 9 + [140] * 20, [("raise", 10)], id="121 to 130 neither"),
+        pytest.param([140] * 11 + [121, 120], [("raise", 10), ("clear", 12)], id="120 clears"),
+        pytest.param(
+            [140] * 11 + [100] + [140] * 11, [("raise", 10), ("clear", 11), ("raise", 22)], id="and again"
+        ),
+        pytest.param([140, *[None] * 9, 140], [("raise", 10)], id="ten minutes apart belong together"),
+        pytest.param([140, *[None] * 10, 140], [], id="eleven minutes apart do not"),
+        pytest.param([140, *[None] * 10, *[140] * 11], [("raise", 21)], id="after a gap it begins anew"),
+        pytest.param(
+            [140] * 11 + [None] * 20 + [100], [("raise", 10), ("clear", 31)], id="a gap clears nothing"
+        ),
+        pytest.param([100] * 5 + [140] * 11, [("raise", 15)], id="what was before does not count"),
+    ],
+)
+def test_a_high_pulse_must_last_ten_minutes(
+    hrs: list[float | None], expected: list[tuple[str, int]], *, together: bool
+) -> None:
+    """It fires with the reading that makes it ten minutes, in one batch as in many."""
+    found = judge(*minutes(hrs), together=together)
+    assert found == [(1, "hr_high", move, minute * MINUTE) for move, minute in expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "hit", "edge", "clear", "lasting"),
+    [("hr_low", 40, 41, 45, 10), ("spo2_low", 91, 92, 94, 5)],
+)
+def test_the_other_vitals_have_their_own_limits(
+    kind: str, hit: float, edge: float, clear: float, lasting: int
+) -> None:
+    """A pulse of 40 for ten minutes, a saturation of 91 for five; in between nothing changes."""
+    name = "hr" if kind == "hr_low" else "spo2"
+    values = [*[hit] * (lasting + 1), edge, clear - 0.5, clear]
+    rows = [reading(1, n * MINUTE, **{name: value}) for n, value in enumerate(values)]
+    assert judge(*rows) == [
+        (1, kind, "raise", lasting * MINUTE),
+        (1, kind, "clear", (lasting + 3) * MINUTE),
+    ]
+    assert judge(*(reading(1, n * MINUTE, **{name: edge}) for n in range(30))) == []
+
+
+@pytest.mark.parametrize(("worn", "fires"), [(1.0, True), (np.nan, True), (0.0, False)])
+def test_a_band_off_the_wrist_measures_nothing(worn: float, *, fires: bool) -> None:
+    """A pulse without a wrist is no pulse; who does not say whether it is worn is believed."""
+    found = judge(*minutes([140] * 11, worn=worn))
+    assert found == ([(1, "hr_high", "raise", 10 * MINUTE)] if fires else [])
+
+
+def test_taking_the_band_off_breaks_a_duration() -> None:
+    """Nine minutes, off, and nine minutes are no ten."""
+    rows = minutes([140] * 20)
+    rows[9]["worn"] = 0
+    assert judge(*rows) == []
+    rows += [reading(1, 20 * MINUTE, hr=140)]
+    assert judge(*rows) == [(1, "hr_high", "raise", 20 * MINUTE)]
+
+
+def test_durations_run_on_the_devices_clock() -> None:
+    """Readings that were held up and come together count for the minutes in which they were measured."""
+    rows = [reading(1, 600 + n / 10, ts=n * MINUTE, hr=140) for n in range(11)]
+    assert judge(*rows, together=True) == [(1, "hr_high", "raise", 601)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_late_reading_is_not_judged(*, together: bool) -> None:
+    """It neither raises, nor breaks, nor clears."""
+    old = [reading(1, 1000 + n, ts=n * MINUTE - 9000, hr=140, quality=Quality.LATE) for n in range(20)]
+    assert judge(*old, together=together) == []
+    rows = minutes([140] * 11)
+    rows.insert(5, reading(1, 4.5 * MINUTE, hr=80, quality=Quality.LATE))
+    assert judge(*rows, together=together) == [(1, "hr_high", "raise", 10 * MINUTE)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("back", [0, 1, 200])
+def test_a_reading_that_is_not_newer_is_not_judged(back: float, *, together: bool) -> None:
+    """Out of order, or of the same moment as the last one, it changes nothing."""
+    rows = minutes([140] * 11)
+    rows.insert(8, reading(1, 7 * MINUTE + 1, ts=7 * MINUTE - back, hr=80))
+    assert judge(*rows, together=together) == [(1, "hr_high", "raise", 10 * MINUTE)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_of_a_tie_the_first_one_counts(*, together: bool) -> None:
+    """Two readings of one moment are judged in their order of receipt, in one batch as in two."""
+    rows = [reading(1, 1, ts=0, battery=10), reading(1, 2, ts=0, battery=90)]
+    assert judge(*rows, together=together) == [(1, "low_battery", "raise", 1)]
+    assert judge(*rows[::-1], together=together) == []
+
+
+def test_a_reading_of_other_things_does_not_concern_a_rule() -> None:
+    """Heartbeats and events between the minutes leave a pulse as it is."""
+    rows = []
+    for row in minutes([140] * 11):
+        at = (int(row["received_at"][0]) - moment(0)) / 1_000_000
+        rows += [row, reading(1, at + 1, battery=90), reading(1, at + 2, event=Event.CHECK_IN)]
+    assert judge(*rows) == [(1, "hr_high", "raise", 10 * MINUTE)]
+
+
+# ------------------------------------------------------------------------------------------------- latches
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param([{"battery": 15}, {"battery": 14}], [("low_battery", "raise", 0)], id="raised once"),
+        pytest.param([{"battery": 16}], [], id="16 is enough"),
+        pytest.param(
+            [{"battery": 15}, {"battery": 29}, {"battery": 30}, {"battery": 15}],
+            [("low_battery", "raise", 0), ("low_battery", "clear", 2), ("low_battery", "raise", 3)],
+            id="clear at 30",
+        ),
+        pytest.param(
+            [{"event": Event.LOW_BATTERY}, {"battery": 12}, {"battery": 80}],
+            [("low_battery", "raise", 0), ("low_battery", "clear", 2)],
+            id="by its own word",
+        ),
+        pytest.param(
+            [{"mains": 0}, {"mains": 0}, {"mains": 1}, {"mains": 1}],
+            [("mains_lost", "raise", 0), ("mains_lost", "clear", 2)],
+            id="mains by heartbeat",
+        ),
+        pytest.param(
+            [{"event": Event.MAINS_LOST}, {"battery": 90}, {"event": Event.MAINS_RESTORED}],
+            [("mains_lost", "raise", 0), ("mains_lost", "clear", 2)],
+            id="mains by event",
+        ),
+        pytest.param(
+            [{"event": Event.MAINS_LOST}, {"mains": 1}],
+            [("mains_lost", "raise", 0), ("mains_lost", "clear", 1)],
+            id="lost by event, back by heartbeat",
+        ),
+        pytest.param(
+            [{"event": Event.REMOVED}, {"hr": 70}, {"worn": 0}, {"worn": 1}],
+            [("removed", "raise", 0), ("removed", "clear", 3)],
+            id="worn again",
+        ),
+        pytest.param(
+            [{"event": Event.REMOVED}, {"event": Event.WORN}, {"event": Event.WORN}],
+            [("removed", "raise", 0), ("removed", "clear", 1)],
+            id="worn again by its own word",
+        ),
+        pytest.param(
+            [{"event": Event.TAMPER}, {"event": Event.TAMPER}],
+            [("tamper", "raise", 0), ("tamper", "raise", 1)],
+            id="every tampering counts",
+        ),
+        pytest.param([{"event": Event.MAINS_RESTORED}, {"battery": 90}, {"worn": 1}], [], id="all is well"),
+    ],
+)
+def test_a_condition_is_raised_once_and_cleared_once(
+    steps: list[dict[str, Any]], expected: list[tuple[str, str, float]], *, together: bool
+) -> None:
+    """A latch holds until its clearing condition, which is not the opposite of the raising one."""
+    rows = [reading(1, at, **columns) for at, columns in enumerate(steps)]
+    assert judge(*rows, together=together) == [(1, *each) for each in expected]
+
+
+def test_an_event_counts_when_it_is_received() -> None:
+    """Its own clock, and readings from the future before it, do not hold it up."""
+    rows = [
+        reading(1, 0, ts=250, mains=1),
+        reading(1, 10, ts=-300, event=Event.MAINS_LOST),
+        reading(1, 11, ts=-200, event=Event.MAINS_RESTORED),
+    ]
+    assert judge(*rows) == [(1, "mains_lost", "raise", 10), (1, "mains_lost", "clear", 11)]
+
+
+def test_devices_do_not_touch_each_other() -> None:
+    """Two pulses side by side in one batch are two pulses."""
+    rows = [reading(who, n * MINUTE + who, hr=140 if who < 3 else 80) for n in range(11) for who in (1, 2, 3)]
+    assert judge(*rows, together=True) == [(1, "hr_high", "raise", 601), (2, "hr_high", "raise", 602)]
+
+
+def test_transitions_come_in_the_order_of_their_readings() -> None:
+    """What is found in one batch is told as it happened, whichever rule found it."""
+    rows = [
+        reading(1, 0, mains=0),
+        reading(2, 1, event=Event.SOS),
+        reading(1, 2, battery=5),
+        reading(1, 3, mains=1),
+        reading(2, 4, event=Event.FALL_DETECTED),
+    ]
+    expected = [
+        (1, "mains_lost", "raise", 0),
+        (2, "sos", "raise", 1),
+        (1, "low_battery", "raise", 2),
+        (1, "mains_lost", "clear", 3),
+        (2, "fall", "raise", 4),
+    ]
+    assert judge(*rows, together=True) == judge(*rows) == expected
+
+
+# ------------------------------------------------------------------------------------------------- silence
+
+
+def tick(at: float, *, scan: bool = True) -> Any:  # noqa: ANN401 - a batch
+    """Return an empty batch."""
+    return batch(now=at, scan=scan)
+
+
+def test_a_silent_device_is_raised_at_its_deadline() -> None:
+    """The tick after thirty minutes finds it, later ones are quiet, and its next word clears it."""
+    engine = shipped_engine()
+    assert play(engine, batch(reading(1, 0)), tick(SILENT)) == []
+    (raised,) = play(engine, tick(SILENT + 7))
+    assert brief([raised]) == [(1, "device_silent", "raise", SILENT)]
+    assert raised.values == {"last_heard": moment(0)}
+    assert play(engine, tick(SILENT + 8), tick(SILENT * 9)) == []
+    assert brief(play(engine, batch(reading(1, SILENT * 10)))) == [(1, "device_silent", "clear", SILENT * 10)]
+    assert brief(play(engine, tick(SILENT * 11 + 1))) == [(1, "device_silent", "raise", SILENT * 11)]
+
+
+@pytest.mark.parametrize("ticked", [False, True])
+def test_a_silence_that_no_tick_saw_is_told_by_the_next_word(*, ticked: bool) -> None:
+    """With a tick in between or without one, the same is raised and cleared."""
+    found = play(
+        shipped_engine(),
+        batch(reading(1, 0)),
+        *([tick(SILENT + 1)] if ticked else []),
+        batch(reading(1, SILENT + 60)),
+    )
+    assert brief(found) == [(1, "device_silent", "raise", SILENT), (1, "device_silent", "clear", SILENT + 60)]
+
+
+def test_several_silences_in_one_batch_are_several() -> None:
+    """A backlog read at once tells of each."""
+    rows = [reading(1, n * (SILENT + 1)) for n in range(4)]
+    found = judge(*rows, together=True)
+    assert found == judge(*rows)
+    assert [move for _, _, move, _ in found] == ["raise", "clear"] * 3
+
+
+def test_who_was_never_heard_is_never_silent() -> None:
+    """A device that was registered and not yet installed is nobody's alarm."""
+    assert play(shipped_engine(), tick(SILENT * 99)) == []
+
+
+@pytest.mark.parametrize("columns", [{"alive": False}, {"alive": False, "event": Event.OFFLINE}])
+def test_what_proves_no_life_does_not_count(columns: dict[str, Any]) -> None:
+    """Retained messages and last wills neither end a silence nor put it off."""
+    engine = shipped_engine()
+    dead = reading(1, SILENT - 1, **columns)
+    assert brief(play(engine, batch(reading(1, 0)), batch(dead), tick(SILENT + 1))) == [
+        (1, "device_silent", "raise", SILENT)
+    ]
+    assert play(engine, batch(reading(1, SILENT + 5, **columns))) == []
+
+
+@pytest.mark.parametrize("quality", [Quality.LATE, Quality.FUTURE, Quality.EPOCH, Quality.MISSING])
+def test_silence_runs_on_the_time_of_receipt(quality: Quality) -> None:
+    """A device with a wrong clock lives."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0)), batch(reading(1, SILENT, ts=-9e4, quality=quality)))
+    assert play(engine, tick(2 * SILENT)) == []
+    assert brief(play(engine, tick(2 * SILENT + 1))) == [(1, "device_silent", "raise", 2 * SILENT)]
+
+
+def test_without_scan_nobody_is_silent() -> None:
+    """While a session is away or a backlog waits, neither ticks nor messages tell of silence."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0)), batch(reading(2, 0)))
+    assert play(engine, tick(SILENT * 2, scan=False)) == []
+    assert play(engine, batch(reading(1, SILENT * 2), scan=False)) == []
+    assert brief(play(engine, tick(SILENT * 2 + 1))) == [(2, "device_silent", "raise", SILENT)]
+    assert brief(play(engine, batch(reading(2, SILENT * 3), scan=False))) == [
+        (2, "device_silent", "clear", SILENT * 3)
+    ]
+
+
+def test_an_outage_is_forgiven() -> None:
+    """After it every limit counts from its end, for whoever was heard before and nobody else."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0)))
+    engine.forgive(moment(SILENT * 5))
+    assert play(engine, tick(SILENT * 6)) == []
+    assert brief(play(engine, tick(SILENT * 6 + 1))) == [(1, "device_silent", "raise", SILENT * 6)]
+
+
+def test_forgiving_takes_nothing_back() -> None:
+    """Who was heard later than that stays heard, and who is silent stays silent until his next word."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 100)), batch(reading(2, 0)), tick(SILENT + 1))
+    engine.forgive(moment(50))
+    assert brief(play(engine, tick(SILENT + 101))) == [(1, "device_silent", "raise", SILENT + 100)]
+    assert brief(play(engine, batch(reading(2, SILENT + 200)))) == [
+        (2, "device_silent", "clear", SILENT + 200)
+    ]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_messages_from_before_the_forgiving_change_nothing(*, together: bool) -> None:
+    """What waited while the line was down does not bring a forgiven limit back, in one batch or in two."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0)))
+    engine.forgive(moment(1000))
+    rows = [reading(1, 900), reading(1, 950 + SILENT)]
+    assert play(engine, *([batch(*rows)] if together else map(batch, rows))) == []
+
+
+def test_silences_of_one_tick_come_by_their_deadlines() -> None:
+    """Who should have spoken first is told first."""
+    engine = Engine(ruleset.load(ruleset.SHIPPED))
+    engine.enrol([1, 2, 3], ["band", "bell", ""], [None, None, 60])
+    play(engine, batch(reading(1, 0), reading(2, 1), reading(3, 2)))
+    assert brief(play(engine, tick(SILENT + 1))) == [
+        (3, "device_silent", "raise", 2 + 180),
+        (2, "device_silent", "raise", 1 + 900),
+        (1, "device_silent", "raise", SILENT),
+    ]
+
+
+def test_without_a_rule_about_silence_nobody_is_silent() -> None:
+    """A rule file may do without it."""
+    text = ruleset.SHIPPED.read_text("utf-8").split('[[rule]]\nkind = "device_silent"')[0]
+    engine = Engine(ruleset.parse(text))
+    engine.enrol([1], ["bell"], [60])
+    assert play(engine, batch(reading(1, 0)), tick(9e6), batch(reading(1, 9e6))) == []
+
+
+# ------------------------------------------------------------------------------------------- how it is called
+
+
+def busy() -> list[Columns]:
+    """Return readings that move every rule."""
+    rows = minutes([140] * 9)
+    rows += [reading(2, 500, event=Event.SOS), reading(2, 501, battery=5, mains=0)]
+    return rows
+
+
+def test_evaluate_adopts_nothing() -> None:
+    """A commit that failed is tried again with the same answer, and the state is as before."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()))
+    before = engine.checkpoint()
+    following = batch(
+        reading(1, 9 * MINUTE, hr=140), reading(1, 10 * MINUTE, hr=140), reading(2, 700, mains=1)
+    )
+    first, second = engine.evaluate(following), engine.evaluate(following)
+    silent = engine.evaluate(tick(SILENT * 3))
+    assert first.transitions == second.transitions
+    assert len(first.transitions) == 2
+    assert len(silent.transitions) == 2
+    assert engine.checkpoint() == before
+    engine.apply(second)
+    assert engine.checkpoint() != before
+    assert brief(play(engine, batch(reading(2, 800, mains=0)))) == [(2, "mains_lost", "raise", 800)]
+
+
+def test_an_empty_batch_does_nothing_but_scan() -> None:
+    """No device, no reading, no trouble."""
+    empty = Engine(ruleset.load(ruleset.SHIPPED))
+    empty.enrol([], [], [])
+    empty.forgive(moment(0))
+    assert play(empty, tick(0), tick(9e9)) == []
+
+
+def again(engine: Engine, devices: int = 4) -> Engine:
+    """Return a new engine restored from the state of another."""
+    new = shipped_engine(devices)
+    new.restore(engine.checkpoint())
+    return new
+
+
+def test_state_survives_a_restart() -> None:
+    """The alarm fires when it would have fired, what is active is not raised again, and silence goes on."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()), batch(reading(3, 0)), tick(SILENT + 1))
+    engine = again(engine)
+    rows = [reading(1, 9 * MINUTE, hr=140), reading(1, 10 * MINUTE, hr=140)]
+    assert brief(play(engine, batch(*rows))) == [(1, "hr_high", "raise", 600)]
+    assert play(engine, batch(reading(2, 601, battery=5, mains=0))) == []
+    assert brief(play(engine, batch(reading(3, SILENT + 2)))) == [(3, "device_silent", "clear", SILENT + 2)]
+
+
+def test_a_restored_state_is_the_same_state() -> None:
+    """Checkpoint, restore, checkpoint gives the same bytes."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()), tick(SILENT * 2))
+    assert again(engine).checkpoint() == engine.checkpoint()
+
+
+@pytest.mark.parametrize("devices", [2, 5, 5000])
+def test_a_restored_engine_may_have_fewer_or_more_devices(devices: int) -> None:
+    """Devices that came before the checkpoint or after it have their room, with the state that is theirs."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()))
+    new = again(engine, devices)
+    new.enrol([6000], ["band"], [None])
+    assert play(new, batch(reading(2, 601, mains=0))) == []
+    assert brief(play(new, batch(reading(2, 602, mains=1)))) == [(2, "mains_lost", "clear", 602)]
+    assert brief(play(new, batch(reading(6000, 603, battery=1)))) == [(6000, "low_battery", "raise", 603)]
+
+
+def test_enrolling_more_devices_loses_nothing() -> None:
+    """State, hearing and limits of the others stay as they were."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()))
+    engine.enrol([700], [""], [None])
+    engine.enrol([5], [""], [60])
+    assert play(engine, batch(reading(2, 601, mains=0))) == []
+    assert brief(play(engine, batch(reading(1, 9 * MINUTE, hr=140), reading(1, 10 * MINUTE, hr=140)))) == [
+        (1, "hr_high", "raise", 600)
+    ]
+    play(engine, batch(reading(5, 700)))
+    assert brief(play(engine, tick(1000))) == [(5, "device_silent", "raise", 880)]
+
+
+def test_a_limit_can_be_changed() -> None:
+    """To enrol a device again gives it its new interval."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0)))
+    engine.enrol([1], [""], [60])
+    assert brief(play(engine, tick(181))) == [(1, "device_silent", "raise", 180)]
+
+
+def test_a_rule_that_changed_starts_anew_and_the_others_go_on() -> None:
+    """A checkpoint fits only the rule that it was made by."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()))
+    text = ruleset.SHIPPED.read_text("utf-8").replace("battery <= 15", "battery <= 20")
+    changed = Engine(ruleset.parse(text))
+    changed.enrol([0, 1, 2, 3], [""] * 4, [None] * 4)
+    changed.restore(engine.checkpoint())
+    found = play(changed, batch(reading(1, 600, hr=140), reading(2, 601, battery=5, mains=0)))
+    assert brief(found) == [(1, "hr_high", "raise", 600), (2, "low_battery", "raise", 601)]
+
+
+def test_a_rule_without_clear_ceases_when_it_no_longer_holds() -> None:
+    """`clear` is the opposite of `when` where it is not given."""
+    text = ruleset.SHIPPED.read_text("utf-8").replace('clear = "battery >= 30"\n', "")
+    engine = Engine(ruleset.parse(text))
+    engine.enrol([1], [""], [None])
+    found: list[Transition] = play(
+        engine, *(batch(reading(1, at, battery=level)) for at, level in enumerate([15, 10, 16, 15]))
+    )
+    assert [(t.move.value, t.at) for t in found] == [
+        ("raise", moment(0)),
+        ("clear", moment(2)),
+        ("raise", moment(3)),
+    ]
