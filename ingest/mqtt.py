@@ -1,8 +1,9 @@
 """One persistent MQTT 5 session: connect, subscribe, receive, acknowledge, reconnect for ever.
 
 The `mqtt5` codec does the packets, asyncio the socket. What was received waits in `Session.inbox` until the
-line takes it; the broker's receive-maximum bounds how much that can be. A PUBACK counts only on the
-connection on which its PUBLISH came, so every connection has a number.
+line takes it. A PUBACK counts only on the connection on which its PUBLISH came, so every connection has a
+number. No more messages than the receive-maximum are taken unacknowledged, for so many the ledger remembers:
+mosquitto 2.0.11 itself stops there at first only, and sends as many more with each PUBACK.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ HELD_BYTES: Final = 64 * 1024 * 1024
 REPLY_TIMEOUT: Final = 10.0
 FIRST_BACKOFF: Final = 0.2
 LONGEST_BACKOFF: Final = 5.0
+PUBLISH: Final = 3
+"""MQTT 5 section 2.1.2: the type of packet that bears a message."""
 FIRST_FAILURE: Final = 0x80
 """MQTT 5 section 2.4: reason codes from here on are failures."""
 
@@ -125,6 +128,14 @@ class _Protocol(asyncio.Protocol):
             data = bytes(self._rest) if len(self._rest) >= self._needed() else b""
         if not data:
             return
+        self._take(data)
+
+    def take_up(self) -> None:
+        """Go on with what was read when the session was full."""
+        if 0 < self._needed() <= len(self._rest):
+            self._take(bytes(self._rest))
+
+    def _take(self, data: bytes) -> None:
         used = self._packets(data)
         self._rest = bytearray(data[used:])
         self.session.received(self)
@@ -139,10 +150,10 @@ class _Protocol(asyncio.Protocol):
         return 0
 
     def _packets(self, data: bytes) -> int:
-        """Handle the whole packets at the head of `data` and return how many bytes they have."""
+        """Handle the whole packets at the head of `data`, messages while there is room; return their size."""
         used, size = 0, len(data)
         with memoryview(data) as view:
-            while used < size:
+            while used < size and not (data[used] >> 4 == PUBLISH and self.session.is_full):
                 try:
                     packet, length = mqtt5.read(view[used:])
                 except IndexError:
@@ -210,6 +221,12 @@ class Session:
         self._session_lost = session_lost
         self._protocol: _Protocol | None = None
         self._paused = False
+        self._unacknowledged = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether as much was received as may wait for its commit."""
+        return self._unacknowledged >= self._receive_max or self.inbox.bytes > HELD_BYTES
 
     async def run(self) -> None:
         """Stay connected for ever; raises FatalError where a retry would not help."""
@@ -243,6 +260,7 @@ class Session:
             )
         self._protocol = protocol
         self._paused = False
+        self._unacknowledged = 0
         try:
             await self._open(protocol)
             self.connected = True
@@ -343,23 +361,28 @@ class Session:
             self._stamp.next(),
         )
         self.inbox.put(connection, delivery)
+        self._unacknowledged += delivery.packet_id > 0
 
     def received(self, protocol: _Protocol) -> None:
         """Wake the line after a read, and leave the socket alone for a moment on the telemetry lane."""
         self._wake()
         if protocol.transport is None or self._paused:
             return
-        if self.inbox.bytes > HELD_BYTES or self.lane is Lane.TELEMETRY:
+        if self.is_full or self.lane is Lane.TELEMETRY:
             protocol.transport.pause_reading()
             self._paused = True
             asyncio.get_running_loop().call_later(COALESCE, self._resume, protocol)
 
     def _resume(self, protocol: _Protocol) -> None:
-        if self.inbox.bytes > HELD_BYTES:
+        """Go on reading once there is room; a connection that is gone leaves the present one alone."""
+        if protocol is not self._protocol or protocol.transport is None or protocol.transport.is_closing():
+            return
+        if self.is_full:
             asyncio.get_running_loop().call_later(COALESCE, self._resume, protocol)
             return
         self._paused = False
-        if protocol.transport and not protocol.transport.is_closing():
+        protocol.take_up()
+        if not self._paused:
             protocol.transport.resume_reading()
 
     def puback(self, connection: int, packet_ids: npt.NDArray[np.int32]) -> None:
@@ -368,6 +391,7 @@ class Session:
         if protocol is None or protocol.number != connection:
             return
         ids = packet_ids[packet_ids > 0]
+        self._unacknowledged -= len(ids)
         packets = np.empty(len(ids), [("head", ">u2"), ("packet_id", ">u2")])
         packets["head"] = 0x4002
         packets["packet_id"] = ids

@@ -39,6 +39,8 @@ from store.migrate import migrate
 
 FAST: Final = 60.0
 """Speed of a demo that ends: a second of ours is a minute of the town's."""
+LEISURELY: Final = 10.0
+"""Speed of a demo without end: slow enough to handle alarms by hand, fast enough that there are some."""
 ENDLESS_MINUTES: Final = 60.0
 """Length of each of the towns that follow each other in a demo without end."""
 LEAD: Final = 2.0
@@ -98,7 +100,7 @@ async def _demo(seconds: int | None, devices: int, seed: int) -> Report:
     console = Console()
     minutes = seconds or ENDLESS_MINUTES
     async with AsyncExitStack() as stack:
-        stage = await _set_up(stack, console, FAST if seconds else 1.0)
+        stage = await _set_up(stack, console, FAST if seconds else LEISURELY)
         await enter(stage.connection, stage.town(devices, minutes, seed))
         await _start(stack, stage)
         _say_what_it_runs_on(console, stage)
@@ -143,7 +145,7 @@ def _settings(broker: Broker, database_url: str, token: str, speed: float) -> Se
         database=DatabaseSettings(url=database_url),
         metrics=ListenSettings(port=free_port()),
         duty=DutySettings(port=free_port(), tokens={OPERATOR: hashlib.sha256(token.encode()).hexdigest()}),
-        clock=ClockSettings() if speed == 1.0 else ClockSettings(origin=now, start=now, speed=speed),
+        clock=ClockSettings(origin=now, start=now, speed=speed),
     )
 
 

@@ -81,6 +81,7 @@ def _figures(screen: Screen) -> Table:
     p50, p99 = screen.latencies
     table = Table.grid(padding=(0, 2))
     table.add_row("desk 值班台", Text(screen.desk, style="bold cyan", overflow="fold"))
+    table.add_row("town's clock", f"runs {screen.settings.clock.speed:g} times as fast as ours")
     table.add_row(
         "messages", f"{screen.progress.sent} of {screen.progress.total} sent, {screen.rate:.0f}/s received"
     )

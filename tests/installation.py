@@ -75,10 +75,16 @@ class Installation:
             )
         )
 
+    @property
+    def bridge_pid(self) -> int:
+        """Return the id of the running bridge."""
+        assert self.bridge is not None
+        return self.bridge.pid
+
     async def kill(self) -> None:
         """Kill the bridge with -9."""
+        os.kill(self.bridge_pid, signal.SIGKILL)
         assert self.bridge is not None
-        os.kill(self.bridge.pid, signal.SIGKILL)
         await self.bridge.wait()
 
     async def carebell(self, *arguments: str) -> tuple[int, str, str]:

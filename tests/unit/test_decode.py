@@ -227,6 +227,19 @@ def test_a_late_batch_is_a_row_for_each_reading() -> None:
     assert [values(batch, row) for row in range(3)] == [{"hr": 80.0}, {}, {"hr": 70.0}]
 
 
+@given(st.permutations([(0, 80), (60, 81), (60, 82), (60, 82), (120, 83), (None, 84), (None, 85)]))
+def test_a_late_batch_is_laid_out_by_its_times(sent: list[tuple[int | None, int]]) -> None:
+    """In whatever order it was sent, it is one order of rows, so that a restart can judge them as before."""
+    first = START // 1000 - 300_000
+    readings = [{"hr": hr, **({} if ts is None else {"ts": first + 1000 * ts})} for ts, hr in sent]
+    rows = vitals(said(hr=90), said(readings=readings)).readings
+    assert rows["received_at"].tolist() == [START] + [START + SECOND] * 7
+    assert rows["hr"].tolist()[:2] == [90, 80]
+    assert rows["hr"].tolist()[5] == 83
+    keys = [(int(row["ts"]), int(row["digest"])) for row in rows[1:]]
+    assert keys == sorted(keys)
+
+
 @pytest.mark.parametrize(
     ("payload", "event"),
     [
@@ -483,6 +496,17 @@ def test_a_stranger_over_the_cap_is_a_dead_letter() -> None:
     assert [letter.reason for letter in event.dead] == ["unknown_device"]
     call = bench.decode(delivery("carebell/v1/430602/NEW-9/fall"))
     assert [row["event"] for row in call.readings] == [Event.FALL_DETECTED]
+
+
+def test_calling_again_takes_no_more_room() -> None:
+    """Whoever is admitted is admitted once, also where the topic is malformed: the cap is for newcomers."""
+    bench = Bench(max_registered=3)
+    for at in range(9):
+        bench.decode(
+            delivery("carebell/v1/BELL-1/sos", at=at), delivery("carebell/v1/x/NEW/sos", at=at + 0.5)
+        )
+    newcomer = bench.decode(delivery("carebell/v1/430602/BELL-2/vitals", said(hr=80), at=20))
+    assert newcomer.dead == []
 
 
 def test_one_bad_message_takes_nobody_with_it() -> None:

@@ -260,6 +260,17 @@ def test_an_event_counts_when_it_is_received() -> None:
     assert judge(*rows) == [(1, "mains_lost", "raise", 10), (1, "mains_lost", "clear", 11)]
 
 
+def test_an_event_turns_no_clock_back() -> None:
+    """What was measured before the newest measurement stays old news, also after an event."""
+    rows = [
+        reading(1, 0, ts=250, mains=1),
+        reading(1, 10, event=Event.MAINS_LOST),
+        reading(1, 20, ts=240, mains=1),
+        reading(1, 30, ts=260, mains=1),
+    ]
+    assert judge(*rows) == [(1, "mains_lost", "raise", 10), (1, "mains_lost", "clear", 30)]
+
+
 def test_devices_do_not_touch_each_other() -> None:
     """Two pulses side by side in one batch are two pulses."""
     rows = [reading(who, n * MINUTE + who, hr=140 if who < 3 else 80) for n in range(11) for who in (1, 2, 3)]

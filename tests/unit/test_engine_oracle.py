@@ -347,7 +347,7 @@ def restarted(engine: Engine) -> Engine:
 seeds = st.integers(0, 2**32)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(seeds, st.integers(1, 150), st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.sampled_from([0.0, 0.1]))
 def test_the_engine_says_what_the_oracle_says(seed: int, length: int, chance: float, restarts: float) -> None:
     """Late, double, out of order, with gaps, ties, ticks and restarts: the same transitions in order."""
@@ -356,7 +356,7 @@ def test_the_engine_says_what_the_oracle_says(seed: int, length: int, chance: fl
     assert found == told(steps)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(seeds, seeds, st.integers(1, 150), st.floats(0, 1))
 def test_the_cuts_make_no_difference(seed: int, other: int, length: int, chance: float) -> None:
     """However a stream is cut into batches, the transitions are the same: promise P5."""
