@@ -4,14 +4,15 @@ A row newer than all that its device ever stored in its table cannot stand alrea
 The others are looked up by their key.
 """
 
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from psycopg import AsyncConnection, sql
 
-from schemas.clock import to_datetime
-from schemas.readings import Columns
+from schemas.clock import SECOND, to_datetime, to_microseconds
+from schemas.readings import Columns, Event
 from schemas.topics import Channel
 
 TABLES: Final[dict[str, tuple[Channel, ...]]] = {
@@ -23,6 +24,11 @@ TABLES: Final[dict[str, tuple[Channel, ...]]] = {
 """Where the readings of each channel are kept."""
 
 Mask = npt.NDArray[np.bool_]
+
+RETRIES_WITHIN: Final = 600 * SECOND
+"""How long after the first try a device may send the same call again as a retry, microseconds."""
+
+_CALLS = [int(event) for event in (Event.SOS, Event.FALL_DETECTED, Event.FALL_CONFIRMED)]
 
 _TABLE_OF_CHANNEL = np.zeros(max(Channel) + 1, np.intp)
 for _place, _channels in enumerate(TABLES.values()):
@@ -82,28 +88,39 @@ class Watermarks:
         np.maximum.at(self._marks, place, stored["ts"])
 
     @staticmethod
-    async def known(connection: AsyncConnection, readings: Columns) -> Mask:
-        """Ask the database which of n readings stand there, by key."""
-        found = np.zeros(len(readings), np.bool_)
+    async def known(connection: AsyncConnection, readings: Columns) -> npt.NDArray[np.int64]:
+        """Ask the database which of n readings stand there, by key; return when each was received, or 0."""
+        received_at = np.zeros(len(readings), np.int64)
         tables = _TABLE_OF_CHANNEL[readings["channel"]]
         for number, table in enumerate(TABLES):
             rows = np.flatnonzero(tables == number)
             if len(rows):
-                found[rows[await _standing(connection, table, readings[rows])]] = True
-        return found
+                for place, at in await _standing(connection, table, readings[rows]):
+                    received_at[rows[place]] = to_microseconds(at)
+        return received_at
 
 
-async def _standing(connection: AsyncConnection, table: str, readings: Columns) -> list[Any]:
-    """Return the places of those readings whose key is in `table`."""
+def calls_again(readings: Columns, received_before: npt.NDArray[np.int64]) -> Mask:
+    """Mark calls for help that stand already, but were received too long ago to be retries.
+
+    A device whose clock stands still gives every press the same time: it is heard all the same (promise P2).
+    """
+    calls = np.isin(readings["event"], _CALLS)
+    return np.asarray(
+        calls & (received_before > 0) & (readings["received_at"] - received_before > RETRIES_WITHIN)
+    )
+
+
+async def _standing(connection: AsyncConnection, table: str, readings: Columns) -> list[tuple[int, datetime]]:
+    """Return the places of those readings whose key is in `table`, and when the rows there were received."""
     query = sql.SQL(
-        "SELECT k.place::int - 1 FROM unnest(%s::int[], %s::timestamptz[], %s::bigint[])"
+        "SELECT k.place::int - 1, t.received_at FROM unnest(%s::int[], %s::timestamptz[], %s::bigint[])"
         " WITH ORDINALITY AS k(device_id, ts, digest, place)"
-        " WHERE EXISTS (SELECT FROM {} t"
-        " WHERE t.device_id = k.device_id AND t.ts = k.ts AND t.digest = k.digest)"
+        " JOIN {} t ON t.device_id = k.device_id AND t.ts = k.ts AND t.digest = k.digest"
     ).format(sql.Identifier(table))
     keys = (
         readings["device_id"].tolist(),
         [to_datetime(moment) for moment in readings["ts"].tolist()],
         readings["digest"].tolist(),
     )
-    return [place for (place,) in await (await connection.execute(query, keys)).fetchall()]
+    return await (await connection.execute(query, keys)).fetchall()

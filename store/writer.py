@@ -15,12 +15,12 @@ from psycopg.types.json import Jsonb
 
 from schemas.alarms import KINDS, Move, Transition
 from schemas.clock import to_datetime
-from schemas.readings import ABSENT, Batch, Columns
+from schemas.readings import ABSENT, Batch, Columns, Quality
 from schemas.settings import Settings
 from schemas.topics import Lane
 from store import copy, sql
 from store.connection import LockedConnection, OverlapError
-from store.duplicates import Watermarks, of_table, twins_within
+from store.duplicates import Watermarks, calls_again, of_table, twins_within
 from store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -110,18 +110,22 @@ class Store:
         if len(suspects):
             rows = batch.readings[suspects]
 
-            known = await self.connection.run(lambda connection: self.watermarks.known(connection, rows))
-            keep[suspects] &= ~known
+            received = await self.connection.run(lambda connection: self.watermarks.known(connection, rows))
+            again = calls_again(rows, received)
+            keep[suspects] &= (received == 0) | again
+            batch.readings["stored"][suspects[again]] = False
         self._drop(batch, keep, set(redelivered.tolist()))
         return batch
 
     @staticmethod
     def _drop(batch: Batch, keep: np.ndarray[Any, np.dtype[np.bool_]], redelivered: set[int]) -> None:
         """Keep these readings; a message of which nothing is left is a duplicate, unless it was ignored."""
-        had = set(batch.readings["message"][batch.readings["stored"]].tolist())
+        readable = batch.readings["quality"] != Quality.UNREADABLE
+        had = set(batch.readings["message"][readable].tolist())
         said = set(batch.readings["message"].tolist()) | {letter.message for letter in batch.dead}
         batch.readings = batch.readings[keep]
-        duplicates = (redelivered & said) | (had - set(batch.readings["message"].tolist()))
+        left = set(batch.readings["message"][batch.readings["stored"]].tolist())
+        duplicates = (redelivered & said) | (had - left)
         batch.dead = [letter for letter in batch.dead if letter.message not in duplicates]
         batch.duplicates = len(duplicates)
 

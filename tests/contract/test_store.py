@@ -561,6 +561,24 @@ async def test_a_retry_with_the_same_time_is_dropped(url: str, line: Line, *, re
     await line.crash()
 
 
+async def test_a_call_with_a_clock_that_stands_still_is_heard(url: str, line: Line) -> None:
+    """The same SOS within ten minutes is a retry; later it is somebody who presses again: P2."""
+    press = {"ts": milliseconds(0), "seq": 7}
+    await line.feed(message("BELL-1", "sos", press, at=1), lane=Lane.URGENT)
+    retry = await line.feed(message("BELL-1", "sos", press, at=599), lane=Lane.URGENT)
+    assert retry.duplicates == 1
+    assert await tuples(url, "SELECT count FROM alarms") == [(1,)]
+    await script(url, "UPDATE alarms SET handling = 'closed', closed_at = now()")
+    for at in (700, 760):
+        again = await line.feed(message("BELL-1", "sos", press, at=at), lane=Lane.URGENT)
+        assert again.duplicates == 1
+    assert await tuples(url, "SELECT count, quality FROM alarms ORDER BY alarm_id") == [
+        (1, "ok"),
+        (2, "late"),
+    ]
+    assert await tuples(url, "SELECT count(*) FROM events") == [(1,)]
+
+
 @pytest.mark.parametrize("restart", [False, True])
 async def test_what_is_new_is_kept(url: str, line: Line, *, restart: bool) -> None:
     """The same content without ts, other content at the same ts, an older ts: all stored."""
