@@ -137,10 +137,15 @@ class Decoder:
         except ValidationError as error:
             fields = _salvage(channel, payload, error)
             partly = SenderFaultError("bad_field", _faults(error))
-        rows = _interpret(message, device_id, channel, delivery, fields)
+        alive = self._proves_life(device_id, delivery)
+        rows = _interpret(message, device_id, channel, delivery, fields, alive=alive)
         if partly:
             batch.dead.append(_dead(message, delivery, partly, whole=False))
         return rows
+
+    def _proves_life(self, device_id: int, delivery: Delivery) -> bool:
+        """Say whether a message shows that its device lives: retained ones do not, and strangers cannot."""
+        return not delivery.retained and device_id not in self._registry.stranger_ids
 
     def _route(self, topic: str) -> tuple[Channel, int]:
         """Find channel and device of a topic, and remember them; -1 stands for a device not admitted."""
@@ -156,7 +161,7 @@ class Decoder:
         return address.channel, device_id
 
     def recall(self, batch: Batch) -> None:
-        """Put back the cries of a batch out of the history, of which only dead letters are left."""
+        """Put back what the history does not tell: calls that could not be read, and who is a stranger."""
         cries: list[_Row] = []
         for letter in batch.dead:
             said = Delivery(
@@ -164,22 +169,20 @@ class Decoder:
             )
             cries += self._cry(letter.message, said)
         readings = np.append(batch.readings, _columns(cries, []))
+        readings["alive"] &= ~np.isin(readings["device_id"], list(self._registry.stranger_ids))
         batch.readings = readings[np.argsort(readings["received_at"], kind="stable")]
 
     def _cry(self, message: int, delivery: Delivery) -> list[_Row]:
-        """Make an unreadable message on a life topic alarm all the same.
-
-        It proves the life of a device that we know; a stranger to whom we do not listen cannot fall silent.
-        """
+        """Make an unreadable message on a life topic alarm all the same."""
         channel = topics.life_channel(delivery.topic)
         if channel is None:
             return []
         device, _, _ = _sender(delivery.topic)
         device_id = self._registry.life_id(device) if device else None
-        if device is None or device_id is None:
+        if device_id is None:
             return []
         event, at = _UNREADABLE[channel], delivery.received_at
-        alive = not delivery.retained and self._registry.telemetry_id(device) is not None
+        alive = self._proves_life(device_id, delivery)
         return [_Row(message, device_id, channel, event, at, {}, alive, readable=False)]
 
 
@@ -269,11 +272,10 @@ def _faults(error: ValidationError) -> str:
 
 
 def _interpret(
-    message: int, device_id: int, channel: Channel, delivery: Delivery, fields: dict[str, Any]
+    message: int, device_id: int, channel: Channel, delivery: Delivery, fields: dict[str, Any], *, alive: bool
 ) -> list[_Row]:
     """Return the readings in the fields of one message: one, or several in a late batch."""
     at = delivery.received_at
-    alive = not delivery.retained
     if channel is Channel.VITALS:
         late = fields.pop("readings", None) or []
         rows = [

@@ -31,6 +31,8 @@ COALESCE: Final = 0.002
 """Seconds for which the telemetry lane leaves the socket alone, so that one read brings many messages."""
 HELD_BYTES: Final = 64 * 1024 * 1024
 """Payload bytes above which reading pauses: the bound on memory that receive-maximum does not give."""
+TAKEN_BYTES: Final = 1024 * 1024
+"""Payload bytes in one batch: late batches of readings must not make a transaction for which an SOS waits."""
 REPLY_TIMEOUT: Final = 10.0
 FIRST_BACKOFF: Final = 0.2
 LONGEST_BACKOFF: Final = 5.0
@@ -82,13 +84,17 @@ class Inbox:
         self.bytes += len(delivery.payload)
 
     def take(self, most: int) -> tuple[int, list[Delivery]]:
-        """Return the oldest messages, all of one connection, at most so many."""
+        """Return the oldest messages, all of one connection, at most so many and TAKEN_BYTES, never none."""
         connection, waiting = self._parts[0]
-        taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        taken: list[Delivery] = []
+        size = 0
+        while waiting and len(taken) < most and size < TAKEN_BYTES:
+            taken.append(waiting.popleft())
+            size += len(taken[-1].payload)
         if not waiting:
             self._parts.popleft()
         self.count -= len(taken)
-        self.bytes -= sum(len(delivery.payload) for delivery in taken)
+        self.bytes -= size
         return connection, taken
 
 

@@ -16,8 +16,8 @@ class Registrar(Protocol):
 class Registry:
     """Map device names to ids and admit strangers by the setting `ingest.unknown_devices`.
 
-    Whoever calls for help is admitted always: an alarm needs a device to stand for. A stranger admitted only
-    for that stays a stranger for telemetry.
+    Whoever calls for help is admitted always: an alarm needs a device to stand for. Under `dead_letter` he
+    stays a stranger: his telemetry is not heard, so he cannot fall silent either.
     """
 
     def __init__(self, registrar: Registrar, settings: IngestSettings) -> None:
@@ -26,6 +26,7 @@ class Registry:
         self._settings = settings
         self._ids: dict[str, int] = {}
         self._strangers: dict[str, int] = {}
+        self.stranger_ids: set[int] = set()
         self._self_registered = 0
 
     def learn(self, device: str, device_id: int, *, self_registered: bool) -> None:
@@ -34,6 +35,8 @@ class Registry:
             self._settings.unknown_devices == "dead_letter" or device.startswith("?")
         )
         (self._strangers if stranger else self._ids)[device] = device_id
+        if stranger:
+            self.stranger_ids.add(device_id)
         self._self_registered += self_registered
 
     def telemetry_id(self, device: str) -> int | None:

@@ -118,26 +118,19 @@ class Engine:
 
     def _latched(self, rule: Rule, readings: Columns, delta: Delta) -> list[tuple[int, Transition]]:
         """Run a rule with state over the readings that concern it."""
-        concerned = rule.when.concerns(readings)
-        if rule.clear:
-            concerned |= rule.clear.concerns(readings)
-        concerned &= readings["quality"] != Quality.LATE
-        rows: Index = np.flatnonzero(concerned)
+        known = rule.when.concerns(readings)
+        concerned = known | rule.clear.concerns(readings) if rule.clear else known
+        measured_late = (readings["quality"] == Quality.LATE) & (readings["event"] == Event.NONE)
+        rows: Index = np.flatnonzero(concerned & ~measured_late)
         if not len(rows):
             return []
-        seen = readings[rows]
-        is_event = seen["event"] != Event.NONE
-        time = np.where(is_event, seen["received_at"], seen["ts"])
-        hit = rule.when.test(seen)
-        clear = rule.clear.test(seen) if rule.clear else ~hit
-        devices, local = np.unique(seen["device_id"], return_inverse=True)
+        devices, local = np.unique(readings["device_id"][rows], return_inverse=True)
+        seen = _look(rule, readings[rows], known[rows])
         state = self._latches[rule.fingerprint]
         work = state.take(devices)
         found: list[tuple[int, Transition]] = []
         for turn in _turns(local):
-            fired, cleared = _step(
-                rule, work, local[turn], time[turn], hit[turn], clear[turn], is_event[turn]
-            )
+            fired, cleared = _step(rule, work, local[turn], seen[turn])
             found += [_raised(rule, readings, int(row)) for row in rows[turn[fired]]]
             found += [_cleared(rule, readings, int(row)) for row in rows[turn[cleared]]]
         delta.updates += [
@@ -241,27 +234,38 @@ class Engine:
                 latch.last[:size] = arrays[f"{name}#last"]
 
 
-def _step(  # noqa: PLR0917 - columns of one turn, each named where it is made
-    rule: Rule,
-    work: _Latch,
-    who: Index,
-    time: Ints,
-    hit: npt.NDArray[np.bool_],
-    clear: npt.NDArray[np.bool_],
-    is_event: npt.NDArray[np.bool_],
+_SEEN = np.dtype(
+    [("time", np.int64), ("is_event", np.bool_), ("hit", np.bool_), ("miss", np.bool_), ("clear", np.bool_)]
+)
+"""What a latched rule sees of a reading; neither hit nor miss: the reading says nothing of `when`."""
+
+
+def _look(rule: Rule, readings: Columns, known: npt.NDArray[np.bool_]) -> Columns:
+    """Return what a rule sees of readings, both of shape (n,); `known` says where `when` is decided."""
+    seen = np.empty(len(readings), _SEEN)
+    seen["is_event"] = readings["event"] != Event.NONE
+    seen["time"] = np.where(seen["is_event"], readings["received_at"], readings["ts"])
+    seen["hit"] = rule.when.test(readings)
+    seen["miss"] = known & ~seen["hit"]
+    seen["clear"] = rule.clear.test(readings) if rule.clear else seen["miss"]
+    return seen
+
+
+def _step(
+    rule: Rule, work: _Latch, who: Index, seen: Columns
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Let each device in `who`, each there once, see one reading; return which fired and which cleared.
 
     An event counts when it is received; a measurement counts only if it is newer than the last one judged.
     """
-    active, since, last = work.active[who], work.since[who], work.last[who]
-    judged = is_event | (time > last)
+    active, since, last, time = work.active[who], work.since[who], work.last[who], seen["time"]
+    judged = seen["is_event"] | (time > last)
     begins = np.where((since != _NEVER) & (time - last <= rule.gap), since, time)
-    holds = hit & ~active
-    fired = judged & holds & (time - begins >= rule.hold)
-    cleared = judged & active & clear
-    pending = judged & holds & ~fired
-    work.since[who] = np.where(judged, np.where(pending, begins, _NEVER), since)
+    holds = judged & seen["hit"] & ~active
+    fired = holds & (time - begins >= rule.hold)
+    cleared = judged & active & seen["clear"]
+    over = fired | (judged & seen["miss"])
+    work.since[who] = np.where(over, _NEVER, np.where(holds, begins, since))
     work.active[who] = (active | fired) & ~cleared
     work.last[who] = np.where(judged, np.maximum(last, time), last)
     return fired, cleared

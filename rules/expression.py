@@ -16,7 +16,8 @@ from schemas.errors import UsageError
 from schemas.readings import VALUES, Columns, Event
 
 Mask = npt.NDArray[np.bool_]
-Test = Callable[[Columns], Mask]
+Bound = Callable[[Columns, bool], Mask]
+"""What an expression says of readings if every comparison with an absent value were so (false or true)."""
 
 _COMPARE: dict[type[ast.cmpop], Callable[..., Mask]] = {
     ast.Lt: operator.lt,
@@ -35,19 +36,26 @@ _ALLOWED = f"comparisons of {', '.join(VALUES)} with numbers, event == 'name', j
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled expression: `test` maps n readings to n booleans; NaN makes all comparisons but != false."""
+    """A compiled expression over n readings; a comparison with an absent value is false, except !=, true."""
 
     text: str
     fields: frozenset[str]
     events: frozenset[Event]
-    test: Test
+    bound: Bound
+
+    def test(self, readings: Columns) -> Mask:
+        """Say of which readings, shape (n,), the expression is true."""
+        return self.bound(readings, False)  # noqa: FBT003 - what absent values count for
 
     def concerns(self, readings: Columns) -> Mask:
-        """Say which of n readings bear one of the fields or events that the expression names."""
+        """Say which readings bear one of the fields or events named, and decide the expression by it.
+
+        A reading without a pulse says nothing about a pulse: it neither counts nor interrupts.
+        """
         mask = np.isin(readings["event"], [int(event) for event in self.events])
         for name in sorted(self.fields):
             mask |= ~np.isnan(readings[name])
-        return mask
+        return np.asarray(mask & (self.test(readings) == self.bound(readings, True)))  # noqa: FBT003 - as above
 
 
 def compile_expression(text: str) -> Expression:
@@ -77,22 +85,22 @@ class _Compiler:
     def said(self, node: ast.AST) -> str:
         return ast.get_source_segment(self.text, node) or self.text
 
-    def boolean(self, node: ast.expr, depth: int) -> Test:
+    def boolean(self, node: ast.expr, depth: int) -> Bound:
         if depth > _MAX_DEPTH:
             raise UsageError(f"{self.text!r} is nested more than {_MAX_DEPTH} deep")
         match node:
             case ast.BoolOp(op, values):
                 tests = [self.boolean(value, depth + 1) for value in values]
                 join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                return lambda rows: join.reduce([test(rows) for test in tests])
+                return lambda rows, absent: join.reduce([test(rows, absent) for test in tests])
             case ast.UnaryOp(ast.Not(), operand):
                 inner = self.boolean(operand, depth + 1)
-                return lambda rows: ~inner(rows)
+                return lambda rows, absent: ~inner(rows, not absent)
             case ast.Compare(left, [op], [right]):
                 return self.comparison(node, left, op, right)
         raise self.refuse(node)
 
-    def comparison(self, node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Test:
+    def comparison(self, node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Bound:
         compare = _COMPARE.get(type(op))
         if compare is None or not isinstance(left, ast.Name):
             raise self.refuse(node)
@@ -102,16 +110,18 @@ class _Compiler:
             raise UsageError(f"{self.text!r}: there is no field {left.id!r}; allowed are {_ALLOWED}")
         name, number = left.id, np.float32(self.number(right))
         self.fields.add(name)
-        return lambda rows: compare(rows[name], number)
+        if isinstance(op, ast.NotEq):
+            return lambda rows, _: compare(rows[name], number)
+        return lambda rows, absent: np.where(np.isnan(rows[name]), absent, compare(rows[name], number))
 
-    def event(self, node: ast.Compare, op: ast.cmpop, right: ast.expr) -> Test:
+    def event(self, node: ast.Compare, op: ast.cmpop, right: ast.expr) -> Bound:
         if not isinstance(op, ast.Eq) or not isinstance(right, ast.Constant) or right.value not in _EVENTS:
             raise UsageError(
                 f"{self.text!r}: {self.said(node)!r} is not understood; event == one of {', '.join(_EVENTS)}"
             )
         event = _EVENTS[str(right.value)]
         self.events.add(event)
-        return lambda rows: rows["event"] == int(event)
+        return lambda rows, _: rows["event"] == int(event)
 
     def number(self, node: ast.expr) -> float:
         match node:

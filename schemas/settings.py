@@ -47,8 +47,15 @@ class BrokerSettings(_Section):
     keep_alive: Annotated[int, Field(ge=5, le=600)] = 30
 
     def secret(self) -> str:
-        """Return the password, read from `password_file` where that is set."""
-        return Path(self.password_file).read_text().strip() if self.password_file else self.password
+        """Return the password, read from `password_file` where that is set; raises UsageError."""
+        if not self.password_file:
+            return self.password
+        try:
+            return Path(self.password_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"broker.password_file = {self.password_file!r} cannot be read: {error}"
+            ) from error
 
 
 class DatabaseSettings(_Section):

@@ -96,7 +96,7 @@ def device_in(topic: str) -> str | None:
 
 def life_channel(topic: str) -> Channel | None:
     """Return SOS or FALL if the topic, however malformed, ends as a life alarm's does."""
-    channel = CHANNELS.get(topic.rsplit("/", 1)[-1].strip().lower())
+    channel = CHANNELS.get(topic.rstrip("/ ").rsplit("/", 1)[-1].strip().lower())
     return channel if channel in LIFE_CHANNELS else None
 
 

@@ -157,7 +157,7 @@ def _own_or_given(service: str, run: Callable[[], AbstractContextManager[Databas
         yield database
 
 
-# ------------------------------------------------------------------------------------------------ installations
+# --------------------------------------------------------------------------------------------- installations
 
 
 @pytest.fixture

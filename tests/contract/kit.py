@@ -83,7 +83,7 @@ async def rows(url: str, query: str, *values: object) -> list[dict[str, Any]]:
         url, autocommit=True, row_factory=dict_row
     ) as connection:
         cursor = await connection.execute(query.encode(), values)
-        return await cursor.fetchall() if cursor.description else []
+        return await cursor.fetchall() if cursor.description is not None else []
 
 
 async def tuples(url: str, query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -147,7 +147,7 @@ async def settled(before: dict[str, float], received: int) -> dict[str, float]:
     return growth()
 
 
-# ------------------------------------------------------------------------------------------ from call to alarm
+# ----------------------------------------------------------------------------------------- from call to alarm
 
 
 @pytest.mark.usefixtures("running")
@@ -172,7 +172,7 @@ async def test_a_call_by_hand_is_an_alarm_and_the_bell_hears_of_it(parts: Parts,
 
 @pytest.mark.usefixtures("running")
 async def test_every_way_to_call_is_an_alarm_once(parts: Parts, town: Client) -> None:
-    """Whatever payload, region, spelling or level is wrong: one alarm each, counted once, and a dead letter."""
+    """Whatever payload, region, spelling or level is wrong: one alarm each, counted once, and a letter."""
     calls = {
         uplink(REGION, "BELL-1", "sos"): b"not json",
         uplink(REGION, "BELL-2", "fall"): b"",
@@ -249,7 +249,7 @@ async def heard(parts: Parts, town: Client, *said: tuple[str, str]) -> None:
 
 
 async def test_unknown_devices_register_themselves_up_to_a_cap(parts: Parts, town: Client) -> None:
-    """Up to the cap a stranger is registered with its region; above it is dead-lettered, but its SOS alarms."""
+    """Up to the cap a stranger is registered; above it its telemetry is dead-lettered, but its SOS alarms."""
     async with Running(parts.settings(unknown_devices="register", max_registered=2)):
         await heard(parts, town, ("BELL-1", "heartbeat"), ("BELL-2", "heartbeat"))
         await heard(parts, town, ("BELL-3", "heartbeat"), ("BELL-4", "sos"))
@@ -266,7 +266,7 @@ async def test_unknown_devices_register_themselves_up_to_a_cap(parts: Parts, tow
 
 
 async def test_unknown_devices_can_be_kept_out(parts: Parts, town: Client) -> None:
-    """By setting a stranger's telemetry is dead-lettered, before and after its SOS, which alarms; also restarted."""
+    """By setting a stranger's telemetry is dead-lettered, before and after its SOS, and over a restart."""
     settings = parts.settings(unknown_devices="dead_letter")
     async with await psycopg.AsyncConnection.connect(parts.url) as connection:
         await connection.execute("INSERT INTO devices (device, region) VALUES ('BELL-1', '430602')")
@@ -284,7 +284,7 @@ async def test_unknown_devices_can_be_kept_out(parts: Parts, town: Client) -> No
     assert (await counts(parts.url))["heartbeats"] == 2
 
 
-# --------------------------------------------------------------------------------------------- parts that fail
+# -------------------------------------------------------------------------------------------- parts that fail
 
 
 async def test_readiness_names_what_is_missing(parts: Parts, running: Running, town: Client) -> None:
@@ -313,7 +313,7 @@ def test_a_bridge_that_did_not_start_is_not_ready(parts: Parts) -> None:
 
 
 async def test_a_message_is_acknowledged_after_its_commit(parts: Parts, town: Client) -> None:
-    """While the database is away nothing is acknowledged: a new bridge gets what the old one could not commit."""
+    """While the database is away nothing is acknowledged: the next bridge gets what was not committed."""
     async with Running(parts.settings()) as first:
         await asyncio.to_thread(parts.database.stop)
         town.publish(uplink(REGION, "BELL-1", "sos"), b"{}")
@@ -342,7 +342,7 @@ async def test_a_reconnect_under_a_backlog_doubles_nothing(kept_parts: Parts) ->
             for n in range(count):
                 town.paho.publish(uplink(REGION, "BELL-1", "sos"), json.dumps({"seq": n}), qos=1)
             for stop in (50, 150, 250):
-                await until(lambda stop=stop: running.bridge.store.batch * 5 > stop, "some are committed")  # type: ignore[misc]  # a bound loop variable
+                await until(lambda stop=stop: running.bridge.store.batch * 5 > stop, "some are committed")
                 async with await psycopg.AsyncConnection.connect(parts.url) as blocker:
                     await blocker.execute("LOCK TABLE ingest_ledger IN SHARE MODE")
                     await asyncio.sleep(0.2)

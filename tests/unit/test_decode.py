@@ -486,6 +486,15 @@ def test_a_stranger_calls_for_help_whatever_the_setting() -> None:
     assert (garbled["event"], garbled["alive"]) == (Event.SOS, False)
 
 
+def test_a_stranger_who_is_not_heard_cannot_fall_silent() -> None:
+    """Under `dead_letter` a call proves no life: no heartbeat of his would ever end the silence."""
+    for policy, alive in (("dead_letter", False), ("register", True)):
+        bench = Bench(unknown_devices=policy)
+        for payload in (b"{}", b"?"):
+            heard = bench.decode(delivery("carebell/v1/430602/NEW/sos", payload))
+            assert heard.readings["alive"].tolist() == [alive]
+
+
 def test_a_stranger_over_the_cap_is_a_dead_letter() -> None:
     """The cap holds for telemetry and events, not for calls for help."""
     bench = Bench(max_registered=1)

@@ -148,6 +148,18 @@ def test_taking_the_band_off_breaks_a_duration() -> None:
     assert judge(*rows) == [(1, "hr_high", "raise", 20 * MINUTE)]
 
 
+def test_a_dropout_neither_counts_nor_interrupts() -> None:
+    """A third of a wrist's samples cannot be read: a pulse that is high before and after is still high."""
+    rows = [reading(1, n * MINUTE, worn=1, **({} if n % 3 == 1 else {"hr": 140})) for n in range(12)]
+    assert judge(*rows) == [(1, "hr_high", "raise", 11 * MINUTE)]
+
+
+def test_an_event_from_a_slow_clock_is_judged() -> None:
+    """Late is for measurements: what happened is believed when it is received."""
+    row = reading(1, 5, ts=-86_400, event=Event.REMOVED, quality=Quality.LATE)
+    assert judge(row) == [(1, "removed", "raise", 5)]
+
+
 def test_durations_run_on_the_devices_clock() -> None:
     """Readings that were held up and come together count for the minutes in which they were measured."""
     rows = [reading(1, 600 + n / 10, ts=n * MINUTE, hr=140) for n in range(11)]

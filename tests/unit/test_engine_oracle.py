@@ -51,6 +51,11 @@ def on_wrist(test: Callable[[Message], bool]) -> Callable[[Message], bool]:
     return lambda m: test(m) and m.get("worn") != 0
 
 
+def vital(name: str) -> Callable[[Message], bool]:
+    """Say that there is a value, or that a band off the wrist makes one needless."""
+    return lambda m: name in m or m.get("worn") == 0
+
+
 @dataclass(frozen=True)
 class Condition:
     """A rule that raises once and clears once."""
@@ -58,25 +63,19 @@ class Condition:
     kind: str
     when: Callable[[Message], bool]
     clear: Callable[[Message], bool]
-    fields: tuple[str, ...]
-    events: tuple[str, ...] = ()
+    decides: Callable[[Message], bool]  # whether a message has a say in the matter
     lasting: int = 0
     gap: int = 24 * 60 * MINUTE
 
 
 CONDITIONS = (
-    Condition(
-        "hr_high", on_wrist(above("hr", 131)), below("hr", 120), ("hr", "worn"), (), 10 * MINUTE, 10 * MINUTE
-    ),
-    Condition(
-        "hr_low", on_wrist(below("hr", 40)), above("hr", 45), ("hr", "worn"), (), 10 * MINUTE, 10 * MINUTE
-    ),
+    Condition("hr_high", on_wrist(above("hr", 131)), below("hr", 120), vital("hr"), 10 * MINUTE, 10 * MINUTE),
+    Condition("hr_low", on_wrist(below("hr", 40)), above("hr", 45), vital("hr"), 10 * MINUTE, 10 * MINUTE),
     Condition(
         "spo2_low",
         on_wrist(below("spo2", 91)),
         above("spo2", 94),
-        ("spo2", "worn"),
-        (),
+        vital("spo2"),
         5 * MINUTE,
         10 * MINUTE,
     ),
@@ -84,22 +83,19 @@ CONDITIONS = (
         "low_battery",
         lambda m: below("battery", 15)(m) or says("low_battery")(m),
         above("battery", 30),
-        ("battery",),
-        ("low_battery",),
+        lambda m: "battery" in m or says("low_battery")(m),
     ),
     Condition(
         "removed",
         says("removed"),
         lambda m: says("worn")(m) or m.get("worn") == 1,
-        ("worn",),
-        ("removed", "worn"),
+        lambda m: "worn" in m or says("removed", "worn")(m),
     ),
     Condition(
         "mains_lost",
         lambda m: m.get("mains") == 0 or says("mains_lost")(m),
         lambda m: m.get("mains") == 1 or says("mains_restored")(m),
-        ("mains",),
-        ("mains_lost", "mains_restored"),
+        lambda m: "mains" in m or says("mains_lost", "mains_restored")(m),
     ),
 )
 
@@ -133,17 +129,16 @@ class Oracle:
             found.append((who, "fall", "clear", at))
         if says("tamper")(m):
             found.append((who, "tamper", "raise", at))
-        if not m["late"]:
-            for condition in CONDITIONS:
-                move = self.look(condition, m)
-                found += [(who, condition.kind, move, at)] if move else []
+        for condition in CONDITIONS:
+            move = self.look(condition, m)
+            found += [(who, condition.kind, move, at)] if move else []
         if m["alive"]:
             found += self.live(who, at, scan=scan)
         return found
 
     def look(self, condition: Condition, m: Message) -> str | None:
         """Return raise or clear if this message decides it."""
-        if m.get("event") not in condition.events and not any(name in m for name in condition.fields):
+        if not condition.decides(m) or (m["late"] and "event" not in m):
             return None
         memory = self.memories.setdefault((m["device"], condition.kind), Memory())
         moment = m["at"] if "event" in m else m["ts"]
