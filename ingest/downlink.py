@@ -60,12 +60,21 @@ def _client(settings: Settings) -> aiomqtt.Client:
 
 async def _publish_for_ever(connection: AsyncConnection, client: aiomqtt.Client) -> None:
     while True:
+        _end_if_cancelled()
         rows: Sequence[Any] = await (await connection.execute(_QUERIES["unsent"])).fetchall()
         for _, message, alarm_id, kind, device, region in rows:
             if region:
                 payload = json.dumps({"alarm_id": alarm_id, "kind": kind, "state": message})
                 await client.publish(downlink(region, device), payload, qos=1)
+                _end_if_cancelled()
         if rows:
             await connection.execute(_QUERIES["sent"], {"ids": [row[0] for row in rows]})
         else:
             await asyncio.sleep(POLL)
+
+
+def _end_if_cancelled() -> None:
+    """Raise a cancellation that came together with an answer: asyncio.wait_for in aiomqtt loses it."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError

@@ -75,6 +75,11 @@ class Inbox:
         self.count = 0
         self.bytes = 0
 
+    @property
+    def oldest(self) -> int:
+        """Return when the message that has waited longest was received; there must be one."""
+        return self._parts[0][1][0].received_at
+
     def put(self, connection: int, delivery: Delivery) -> None:
         """Add one message of a connection."""
         if not self._parts or self._parts[-1][0] != connection:
@@ -311,8 +316,11 @@ class Session:
             async with asyncio.timeout(REPLY_TIMEOUT):
                 return await future
         except asyncio.CancelledError:
+            task = asyncio.current_task()
             error = protocol.lost.result() if protocol.lost.done() else None
-            raise error or asyncio.CancelledError from None
+            if error is None or (task and task.cancelling()):
+                raise
+            raise error from None
 
     def _connect_packet(self) -> mqtt5.ConnectPacket:
         settings = self._settings

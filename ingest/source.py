@@ -8,13 +8,16 @@ from ingest import metrics
 from ingest.decode import Decoder
 from ingest.mqtt import Session, Stamp
 from ingest.registry import Registry
-from schemas.clock import Clock
+from schemas.clock import SECOND, Clock
 from schemas.readings import Batch
 from schemas.settings import Settings
 from schemas.topics import TELEMETRY_FILTERS, URGENT_FILTERS, Lane
 
 TICK: Final = 1.0
 """Real seconds between two ticks."""
+DEAF: Final = 5.0
+"""Real seconds without a look at the sessions after which silence counts anew: it was not the devices that
+were silent, we were deaf (a database that was away, a stopped process, a clock that was set)."""
 
 
 class Source:
@@ -42,6 +45,7 @@ class Source:
         self._batch_rows = limits.batch_rows
         self._next_tick = 0.0
         self._was_online = False
+        self._looked_at = clock.now()
         self.sessions = {
             lane: Session(
                 lane,
@@ -74,12 +78,12 @@ class Source:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            self._note_online()
+            self._note_deafness()
             if self.sessions[Lane.URGENT].inbox.count:
                 yield await self._take(Lane.URGENT)
             elif loop.time() >= self._next_tick:
                 self._next_tick = loop.time() + TICK
-                yield Batch(Lane.TELEMETRY, self._clock.now(), scan=self._caught_up())
+                yield Batch(Lane.TELEMETRY, self._heard_until(), scan=self._caught_up())
             elif self.sessions[Lane.TELEMETRY].inbox.count:
                 yield await self._take(Lane.TELEMETRY)
             else:
@@ -95,11 +99,18 @@ class Source:
             self.sessions[batch.lane].puback(batch.connection, batch.receipts["packet_id"])
             metrics.IN_FLIGHT.labels(batch.lane.name.lower()).dec(len(batch.receipts))
 
-    def _note_online(self) -> None:
+    def _note_deafness(self) -> None:
         """Silence counts from the moment at which devices can be heard again."""
-        if self.online and not self._was_online:
-            self._forgive(self._clock.now())
-        self._was_online = self.online
+        now = self._clock.now()
+        deaf = now - self._looked_at > DEAF * SECOND * self._clock.speed
+        if (self.online and not self._was_online) or deaf:
+            self._forgive(now)
+        self._was_online, self._looked_at = self.online, now
+
+    def _heard_until(self) -> int:
+        """Return the moment up to which every message received has been judged."""
+        waiting = [session.inbox.oldest for session in self.sessions.values() if session.inbox.count]
+        return min([self._clock.now(), *waiting])
 
     def _caught_up(self) -> bool:
         """Say whether silence may be judged: both sessions up and no backlog waiting."""

@@ -87,6 +87,11 @@ class Installation:
         assert self.bridge is not None
         await self.bridge.wait()
 
+    async def reconnect(self) -> None:
+        """Connect to the database anew, which was stopped."""
+        await self.connection.close()
+        self.connection = await connect(self.url)
+
     async def carebell(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command; return its exit code, output and errors."""
         process = await asyncio.create_subprocess_exec(
@@ -128,10 +133,10 @@ async def installation(
         clock=clock or ClockSettings(),
     )
     write_config(settings, scratch / "carebell.toml")
-    connection = await connect(url)
-    try:
-        await migrate(connection)
-        async with AsyncExitStack() as stack:
-            yield Installation(broker, url, scratch, settings, connection, stack)
-    finally:
-        await connection.close()
+    async with AsyncExitStack() as stack:
+        found = Installation(broker, url, scratch, settings, await connect(url), stack)
+        try:
+            await migrate(found.connection)
+            yield found
+        finally:
+            await found.connection.close()

@@ -1,8 +1,8 @@
 """One lane's session, over both brokers, and against servers that misbehave as no broker should.
 
 What the brokers do differs, and tests say what holds for each. After a reconnect both send again what they
-were not thanked for; mosquitto marks it with DUP and keeps its packet ids, rumqttd (iotcore) does neither, so that
-the ledger cannot know it again. rumqttd also sends all at QoS 1, and knows no receive-maximum.
+were not thanked for; mosquitto marks it with DUP and keeps its packet ids, rumqttd (iotcore) does neither, so
+that the ledger cannot know it again. rumqttd also sends all at QoS 1, and knows no receive-maximum.
 """
 
 import asyncio
