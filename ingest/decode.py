@@ -315,15 +315,18 @@ def _columns(rows: list[_Row], details: list[dict[str, Any]]) -> Columns:
     readings = np.empty(len(rows), READING)
     if not rows:
         return readings
-    fields = [row.fields for row in rows]
-    for name in ("message", "device_id", "channel", "event", "received_at", "alive"):
-        readings[name] = [getattr(row, name) for row in rows]
-    readings["stored"] = [row.readable for row in rows]
+    *columns, fields, alive, readable = zip(*rows, strict=True)
+    for name, column in zip(
+        ("message", "device_id", "channel", "event", "received_at"), columns, strict=True
+    ):
+        readings[name] = column
+    readings["alive"], readings["stored"] = alive, readable
+    said = set[str]().union(*fields)  # most batches name few fields
     for name, key in (("ts_sent", "ts"), ("seq", "seq")):
         readings[name] = [ABSENT if (value := f.get(key)) is None else value for f in fields]
     for name in VALUES:
-        readings[name] = [f.get(name) for f in fields]
-    readings["detail"] = [_detail(f, details) for f in fields]
+        readings[name] = [f.get(name) for f in fields] if name in said else np.nan
+    readings["detail"] = -1 if said.isdisjoint(_DETAILS) else [_detail(f, details) for f in fields]
     _blank_no_readings(readings)
     _judge_time(readings)
     readings["digest"] = _digest(readings, details)
