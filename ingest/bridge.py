@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Bridge:
-    """The engine, the store and the sessions of one shard."""
+    """The engine, the store and the sessions."""
 
     def __init__(self, settings: Settings) -> None:
         """Read the rules; raises UsageError if they are wrong. Nothing is connected yet."""
@@ -59,6 +59,7 @@ class Bridge:
         for each in later:
             self.source.recall(each)
             self.engine.apply(self.engine.evaluate(each))
+        self.engine.begin()
         await restore.ledgers(self.store)
         self._forgive(self._clock.now())
         log.info(

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from schemas.settings import Settings
-from schemas.topics import downlink
+from schemas.topics import REGION_PATTERN, downlink
 from store import sql
 from store.connection import connect
 from store.weather import is_weather
@@ -63,7 +63,7 @@ async def _publish_for_ever(connection: AsyncConnection, client: aiomqtt.Client)
         _end_if_cancelled()
         rows: Sequence[Any] = await (await connection.execute(_QUERIES["unsent"])).fetchall()
         for _, message, alarm_id, kind, device, region in rows:
-            if region:
+            if REGION_PATTERN.fullmatch(region):
                 payload = json.dumps({"alarm_id": alarm_id, "kind": kind, "state": message})
                 await client.publish(downlink(region, device), payload, qos=1)
                 _end_if_cancelled()

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.decode import Delivery
-from schemas.clock import Clock
+from schemas.clock import SECOND, Clock
 from schemas.errors import FatalError, WeatherError
 from schemas.settings import BrokerSettings
 from schemas.topics import Lane
@@ -30,9 +30,11 @@ SESSION_FOREVER: Final = 0xFFFF_FFFF
 COALESCE: Final = 0.002
 """Seconds for which the telemetry lane leaves the socket alone, so that one read brings many messages."""
 HELD_BYTES: Final = 64 * 1024 * 1024
-"""Payload bytes above which reading pauses: the bound on memory that receive-maximum does not give."""
-TAKEN_BYTES: Final = 1024 * 1024
+"""Bytes above which reading pauses: the bound on memory that receive-maximum does not give."""
+TAKEN_BYTES: Final = 512 * 1024
 """Payload bytes in one batch: late batches of readings must not make a transaction for which an SOS waits."""
+SET_BACK: Final = 5 * SECOND
+"""A clock that steps back farther than this was set, and is right now."""
 REPLY_TIMEOUT: Final = 10.0
 FIRST_BACKOFF: Final = 0.2
 LONGEST_BACKOFF: Final = 5.0
@@ -41,6 +43,7 @@ PUBLISH: Final = 3
 FIRST_FAILURE: Final = 0x80
 """MQTT 5 section 2.4: reason codes from here on are failures."""
 
+_OBJECTS = 300  # bytes of the Python objects around a message
 Reply = TypeVar("Reply")
 
 _HOPELESS = (
@@ -61,8 +64,12 @@ class Stamp:
         self._last = 0
 
     def next(self) -> int:
-        """Return a time of receipt, microseconds since 1970, later than every one before."""
-        self._last = max(self._clock.now(), self._last + 1)
+        """Return a time of receipt, microseconds since 1970, later than the last one.
+
+        Only a clock that was set back by more than a moment is followed.
+        """
+        now = self._clock.now()
+        self._last = now if now < self._last - SET_BACK else max(now, self._last + 1)
         return self._last
 
 
@@ -86,7 +93,7 @@ class Inbox:
             self._parts.append((connection, deque()))
         self._parts[-1][1].append(delivery)
         self.count += 1
-        self.bytes += len(delivery.payload)
+        self.bytes += _weight(delivery)
 
     def take(self, most: int) -> tuple[int, list[Delivery]]:
         """Return the oldest messages, all of one connection, at most so many and TAKEN_BYTES, never none."""
@@ -99,8 +106,13 @@ class Inbox:
         if not waiting:
             self._parts.popleft()
         self.count -= len(taken)
-        self.bytes -= size
+        self.bytes -= sum(_weight(delivery) for delivery in taken)
         return connection, taken
+
+
+def _weight(delivery: Delivery) -> int:
+    """Return about how many bytes of memory a waiting message takes."""
+    return _OBJECTS + len(delivery.topic) + len(delivery.payload)
 
 
 class _Protocol(asyncio.Protocol):
@@ -224,6 +236,7 @@ class Session:
         self.inbox = Inbox()
         self.connected = False
         self.connections = 0
+        self._was_connected = False
         self._filters = list(filters)
         self._settings = settings
         self._receive_max = receive_max
@@ -274,7 +287,7 @@ class Session:
         self._unacknowledged = 0
         try:
             await self._open(protocol)
-            self.connected = True
+            self.connected = self._was_connected = True
             log.info(
                 "%s lane: connected to %s:%d",
                 self.lane.name.lower(),
@@ -294,15 +307,16 @@ class Session:
         connack = await self._reply(protocol, protocol.connack)
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             reason = connack.reason_code.name.lower()
-            if connack.reason_code in _HOPELESS:
+            if connack.reason_code in _HOPELESS and not self._was_connected:
                 raise FatalError(
                     f"the broker at {self._settings.host}:{self._settings.port} refuses user"
                     f" {self._settings.username!r} ({reason}): see broker.username and broker.password_file"
                 )
             raise WeatherError(f"the broker refuses: {reason}")
-        if not connack.session_present:
-            await self._session_lost(self.lane, protocol.number)
         self._send(protocol, self._subscribe_packet().write())
+        if not connack.session_present:
+            # Not before SUBSCRIBE: while the database is away the broker must already keep messages for us.
+            await self._session_lost(self.lane, protocol.number)
         suback = await self._reply(protocol, protocol.suback)
         for topic_filter, code in zip(self._filters, suback.reason_codes, strict=False):
             if int(code) >= FIRST_FAILURE:

@@ -44,7 +44,7 @@ class Source:
         self._decoder = Decoder(registry, limits.max_payload)
         self._batch_rows = limits.batch_rows
         self._next_tick = 0.0
-        self._was_online = False
+        self._heard_by: tuple[int, ...] = ()
         self._looked_at = clock.now()
         self.sessions = {
             lane: Session(
@@ -102,10 +102,11 @@ class Source:
     def _note_deafness(self) -> None:
         """Silence counts from the moment at which devices can be heard again."""
         now = self._clock.now()
-        deaf = now - self._looked_at > DEAF * SECOND * self._clock.speed
-        if (self.online and not self._was_online) or deaf:
+        heard_by = tuple(s.connections for s in self.sessions.values()) if self.online else ()
+        deaf = abs(now - self._looked_at) > DEAF * SECOND * self._clock.speed
+        if heard_by and (deaf or heard_by != self._heard_by):
             self._forgive(now)
-        self._was_online, self._looked_at = self.online, now
+        self._heard_by, self._looked_at = heard_by, now
 
     def _heard_until(self) -> int:
         """Return the moment up to which every message received has been judged."""
@@ -130,7 +131,7 @@ class Source:
         life, others = self._decoder.strangers(deliveries)
         if life or others:
             self._enrol(await self._registry.admit(life, others))
-        batch = self._decoder.decode(lane, deliveries, self._clock.now())
+        batch = self._decoder.decode(lane, deliveries, self._heard_until())
         batch.connection = connection
         batch.scan = self._caught_up()
         return batch

@@ -23,7 +23,9 @@ InsecureOption = Annotated[
 ]
 
 RESTART_AFTER = 1.0
-"""Seconds before a part that was killed is started again."""
+"""Seconds before a part that ended is started again."""
+STARTED = 10.0
+"""A part that ends by itself within so many seconds has not started: that is for people to see to."""
 
 
 def ingest(config: ConfigOption = None) -> None:
@@ -43,7 +45,7 @@ def duty(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
 
 
 def serve(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
-    """Run bridge and desk, each in a process of its own; a killed one is started again.
+    """Run bridge and desk, each in a process of its own; one that ends is started again.
 
     Example: carebell serve --config carebell.toml
     """
@@ -88,8 +90,10 @@ async def _serve(settings: Settings, config: Path | None, *, insecure: bool) -> 
 
 
 async def _keep(*arguments: str) -> None:
-    """Run one command; start it again when it was killed, end when it ended by itself."""
+    """Run one command; start it again when it is killed or ends later on, give up if it cannot start."""
+    loop = asyncio.get_running_loop()
     while True:
+        began = loop.time()
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", *arguments)
         try:
             code = await process.wait()
@@ -97,7 +101,7 @@ async def _keep(*arguments: str) -> None:
             process.terminate()
             await process.wait()
             raise
-        if code >= 0:
-            raise FatalError(f"`carebell {arguments[0]}` ended with {code}")
-        log.warning("carebell %s was killed by signal %d; starting it again", arguments[0], -code)
+        if code >= 0 and loop.time() - began < STARTED:
+            raise FatalError(f"`carebell {arguments[0]}` cannot start: it ended with {code}")
+        log.warning("carebell %s ended with %d; starting it again", arguments[0], code)
         await asyncio.sleep(RESTART_AFTER)

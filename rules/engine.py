@@ -62,6 +62,7 @@ class Engine:
         self._silent = np.zeros(0, np.bool_)
         self._limit = np.zeros(0, np.int64)
         self._latches = {rule.fingerprint: _Latch.empty(0) for rule in rules.latched}
+        self._new: set[str] = set()
 
     def enrol(self, device_ids: list[int], models: list[str], heartbeat_seconds: list[int | None]) -> None:
         """Make room for devices and set how long each may be silent."""
@@ -93,6 +94,7 @@ class Engine:
     def evaluate(self, batch: Batch) -> Delta:
         """Return what a batch means; its readings must be in order of receipt, its devices enrolled."""
         delta = Delta()
+        self._grow(int(batch.readings["device_id"].max(initial=-1)) + 1)
         found: list[tuple[int, Transition]] = []
         if len(batch.readings):
             for rule in self.rules.each:
@@ -100,7 +102,7 @@ class Engine:
             for rule in self.rules.latched:
                 found += self._latched(rule, batch.readings, delta)
             found += self._heard_from(batch, delta)
-        elif batch.scan:
+        elif batch.scan and not len(batch.receipts):
             found += self._scan(batch.now, delta)
         found.sort(key=lambda pair: pair[0])
         delta.transitions = [transition for _, transition in found]
@@ -114,7 +116,7 @@ class Engine:
 
     def forgive(self, now: int) -> None:
         """Count silence from `now` at the earliest: nobody could be heard before (start-up, broker away)."""
-        np.maximum(self._heard, now, out=self._heard, where=self._heard != _UNHEARD)
+        self._heard[self._heard != _UNHEARD] = now
 
     def _latched(self, rule: Rule, readings: Columns, delta: Delta) -> list[tuple[int, Transition]]:
         """Run a rule with state over the readings that concern it."""
@@ -220,7 +222,7 @@ class Engine:
         return zlib.compress(stream.getvalue(), 1)
 
     def restore(self, state: bytes) -> None:
-        """Adopt a checkpoint; rules that were not in it start anew."""
+        """Adopt a checkpoint; rules that were not in it start anew after `begin`."""
         with np.load(io.BytesIO(zlib.decompress(state)), allow_pickle=False) as file:
             arrays = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
         size = len(arrays["heard"])
@@ -232,6 +234,14 @@ class Engine:
                 latch.active[:size] = arrays[f"{name}#active"]
                 latch.since[:size] = arrays[f"{name}#since"]
                 latch.last[:size] = arrays[f"{name}#last"]
+            else:
+                self._new.add(name)
+
+    def begin(self) -> None:
+        """End a restore: what the replay did to rules that are new raised no alarm, so it is forgotten."""
+        for name in self._new:
+            self._latches[name] = _Latch.empty(len(self._heard))
+        self._new.clear()
 
 
 _SEEN = np.dtype(

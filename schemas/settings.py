@@ -74,7 +74,6 @@ class IngestSettings(_Section):
     batch_rows: Annotated[int, Field(ge=1, le=32_000)] = 5_000
     max_payload: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     checkpoint_every: Seconds = 60.0
-    shard: Annotated[int, Field(ge=0, le=1_000)] = 0
     rules: str = ""
 
 

@@ -1,4 +1,4 @@
-"""The writer's one connection: opened with the shard's lock, opened again when the weather took it."""
+"""The writer's one connection: opened with the writer's lock, opened again when the weather took it."""
 
 import asyncio
 import logging
@@ -51,18 +51,17 @@ def where(url: str) -> str:
 
 
 class LockedConnection:
-    """Run work on a connection that holds `pg_advisory_lock(shard)`; weather is waited out for ever.
+    """Run work on a connection that holds the writer's advisory lock; weather is waited out for ever.
 
     The lock is taken before anything is read, so an orphaned commit of a killed process cannot overlap.
     `reopened` is called after each opening, before the work is tried again. One work is done at a time: who
     voids the ledger waits for a commit that may still bring packet ids of the lost session.
     """
 
-    def __init__(self, url: str, shard: int, reopened: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+    def __init__(self, url: str, reopened: Callable[[AsyncConnection], Awaitable[None]]) -> None:
         """Nothing is opened before the first `run`."""
         self.retries = 0
         self._url = url
-        self._shard = shard
         self._reopened = reopened
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
@@ -107,15 +106,11 @@ class LockedConnection:
     async def _lock(self, connection: AsyncConnection) -> None:
         told = False
         while True:
-            row = await (
-                await connection.execute(sql.load("ingest")["lock"], {"shard": self._shard})
-            ).fetchone()
+            row = await (await connection.execute(sql.load("ingest")["lock"])).fetchone()
             if row and row[0]:
                 return
             if not told:
-                log.warning(
-                    "another bridge writes shard %d of this database; waiting for it to end", self._shard
-                )
+                log.warning("another bridge writes to this database; waiting for it to end")
                 told = True
             await asyncio.sleep(LOCK_POLL)
 
@@ -127,4 +122,4 @@ class LockedConnection:
 
 
 class OverlapError(FatalError):
-    """Another bridge has written to this shard: this one holds a state that is not the database's."""
+    """Another bridge has written to this database: this one holds a state that is not the database's."""

@@ -9,11 +9,13 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
+from psycopg.sql import SQL, Identifier
 
 from schemas.clock import SECOND, to_datetime, to_microseconds
 from schemas.readings import Columns, Event
 from schemas.topics import Channel
+from store import sql
 
 TABLES: Final[dict[str, tuple[Channel, ...]]] = {
     "vitals": (Channel.VITALS,),
@@ -87,37 +89,43 @@ class Watermarks:
         place = (stored["device_id"], _TABLE_OF_CHANNEL[stored["channel"]])
         np.maximum.at(self._marks, place, stored["ts"])
 
-    @staticmethod
-    async def known(connection: AsyncConnection, readings: Columns) -> npt.NDArray[np.int64]:
-        """Ask the database which of n readings stand there, by key; return when each was received, or 0."""
-        received_at = np.zeros(len(readings), np.int64)
-        tables = _TABLE_OF_CHANNEL[readings["channel"]]
-        for number, table in enumerate(TABLES):
-            rows = np.flatnonzero(tables == number)
-            if len(rows):
-                for place, at in await _standing(connection, table, readings[rows]):
-                    received_at[rows[place]] = to_microseconds(at)
-        return received_at
+
+async def twins_stored(connection: AsyncConnection, readings: Columns) -> tuple[Mask, Mask]:
+    """Ask the database which of n readings stand there, by key, and which of these are calls all the same."""
+    received_before = np.zeros(len(readings), np.int64)
+    tables = _TABLE_OF_CHANNEL[readings["channel"]]
+    for number, table in enumerate(TABLES):
+        rows = np.flatnonzero(tables == number)
+        if len(rows):
+            for place, at in await _standing(connection, table, readings[rows]):
+                received_before[rows[place]] = to_microseconds(at)
+    return np.asarray(received_before > 0), await _calls_again(connection, readings, received_before)
 
 
-def calls_again(readings: Columns, received_before: npt.NDArray[np.int64]) -> Mask:
-    """Mark calls for help that stand already, but were received too long ago to be retries.
+async def _calls_again(
+    connection: AsyncConnection, readings: Columns, received_before: npt.NDArray[np.int64]
+) -> Mask:
+    """Mark calls for help that stand already, but are no retries: too late, or their alarm is closed.
 
     A device whose clock stands still gives every press the same time: it is heard all the same (promise P2).
     """
-    calls = np.isin(readings["event"], _CALLS)
-    return np.asarray(
-        calls & (received_before > 0) & (readings["received_at"] - received_before > RETRIES_WITHIN)
-    )
+    calls = np.isin(readings["event"], _CALLS) & (received_before > 0)
+    if not calls.any():
+        return np.asarray(calls)
+    callers = readings["device_id"][calls].tolist()
+    cursor = await connection.execute(sql.load("ingest")["being_handled"], {"device_ids": callers})
+    being_handled = [device_id for (device_id,) in await cursor.fetchall()]
+    late = readings["received_at"] - received_before > RETRIES_WITHIN
+    return np.asarray(calls & (late | ~np.isin(readings["device_id"], being_handled)))
 
 
 async def _standing(connection: AsyncConnection, table: str, readings: Columns) -> list[tuple[int, datetime]]:
     """Return the places of those readings whose key is in `table`, and when the rows there were received."""
-    query = sql.SQL(
+    query = SQL(
         "SELECT k.place::int - 1, t.received_at FROM unnest(%s::int[], %s::timestamptz[], %s::bigint[])"
         " WITH ORDINALITY AS k(device_id, ts, digest, place)"
         " JOIN {} t ON t.device_id = k.device_id AND t.ts = k.ts AND t.digest = k.digest"
-    ).format(sql.Identifier(table))
+    ).format(Identifier(table))
     keys = (
         readings["device_id"].tolist(),
         [to_datetime(moment) for moment in readings["ts"].tolist()],

@@ -1,7 +1,7 @@
 """The ledger in memory: which packet ids of a session are committed.
 
-It answers one question: was this redelivery stored before its acknowledgement got lost? Only messages that
-the broker may still hold unacknowledged count: the last receive-maximum of a lane. See docs/adr/002.
+It answers one question: was this redelivery stored before its acknowledgement got lost? Only messages whose
+packet ids cannot have come again count. See docs/adr/002.
 """
 
 from collections import deque
@@ -17,9 +17,9 @@ _PACKET_IDS = 65_536
 class Ledger:
     """What one lane's session had committed."""
 
-    def __init__(self, in_flight: int) -> None:
-        """Remember as many messages as the broker may hold unacknowledged."""
-        self._in_flight = in_flight
+    def __init__(self, remembered: int) -> None:
+        """Remember so many messages, fewer than there are packet ids."""
+        self._remembered = remembered
         self._batches: deque[tuple[int, int]] = deque()
         self._messages = 0
         self._batch_of = np.full(_PACKET_IDS, -1, np.int64)
@@ -31,13 +31,13 @@ class Ledger:
         return self._batches[0][0] if self._batches else 0
 
     def add(self, batch: int, packet_ids: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint32]) -> None:
-        """Take up a committed batch and forget those that the broker cannot hold any more."""
+        """Take up a committed batch and forget those that are too old."""
         self._batch_of[packet_ids] = batch
         self._hash_of[packet_ids] = hashes
         held = int(np.count_nonzero(packet_ids))  # what came at QoS 0 the broker does not hold
         self._batches.append((batch, held))
         self._messages += held
-        while self._messages - self._batches[0][1] >= self._in_flight:
+        while self._messages - self._batches[0][1] >= self._remembered:
             self._messages -= self._batches.popleft()[1]
 
     def clear(self) -> None:

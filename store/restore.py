@@ -54,7 +54,7 @@ async def checkpoint(store: Store) -> tuple[int, bytes | None]:
     """Return the newest checkpoint of the engine and the batch after which it was taken."""
 
     async def work(connection: AsyncConnection) -> tuple[int, bytes | None]:
-        row = await (await connection.execute(_INGEST["checkpoint"], {"shard": store.shard})).fetchone()
+        row = await (await connection.execute(_INGEST["checkpoint"])).fetchone()
         return (row[0], row[2]) if row else (0, None)
 
     return await store.connection.run(work)

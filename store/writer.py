@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from psycopg import AsyncConnection
@@ -20,10 +20,13 @@ from schemas.settings import Settings
 from schemas.topics import Lane
 from store import copy, sql
 from store.connection import LockedConnection, OverlapError
-from store.duplicates import Watermarks, calls_again, of_table, twins_within
+from store.duplicates import Watermarks, of_table, twins_stored, twins_within
 from store.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+REMEMBERED: Final = 60_000
+"""Messages in a lane's ledger: fewer than the 65,535 after which packet ids come again (docs/adr/002)."""
 
 _QUERIES = sql.load("ingest")
 _EVENT_COLUMNS = (
@@ -43,12 +46,11 @@ class Store:
         self.batch = 0
         self.newest_ts = OLDEST
         self.ledgers = {
-            Lane.URGENT: Ledger(settings.ingest.urgent_in_flight),
-            Lane.TELEMETRY: Ledger(settings.ingest.telemetry_in_flight),
+            Lane.URGENT: Ledger(REMEMBERED),
+            Lane.TELEMETRY: Ledger(REMEMBERED),
         }
         self.watermarks = Watermarks()
-        self.connection = LockedConnection(settings.database.url, settings.ingest.shard, self._reopened)
-        self.shard = settings.ingest.shard
+        self.connection = LockedConnection(settings.database.url, self._reopened)
         self._checkpoint = checkpoint
         self._checkpoint_every = settings.ingest.checkpoint_every
         self._checkpoint_at = time.monotonic()
@@ -110,9 +112,8 @@ class Store:
         if len(suspects):
             rows = batch.readings[suspects]
 
-            received = await self.connection.run(lambda connection: self.watermarks.known(connection, rows))
-            again = calls_again(rows, received)
-            keep[suspects] &= (received == 0) | again
+            standing, again = await self.connection.run(lambda connection: twins_stored(connection, rows))
+            keep[suspects] &= ~standing | again
             batch.readings["stored"][suspects[again]] = False
         self._drop(batch, keep, set(redelivered.tolist()))
         return batch
@@ -193,7 +194,7 @@ class Store:
                 "run": self.run,
                 "lane": int(batch.lane),
                 "now": to_datetime(batch.now),
-                "scan": batch.scan,
+                "scan": batch.scan and (len(stored) > 0 or not len(batch.receipts)),
                 "newest_ts": to_datetime(max(newest_ts, 0)),
                 "packet_ids": receipts["packet_id"].tobytes(),
                 "hashes": receipts["hash"].tobytes(),
@@ -203,7 +204,7 @@ class Store:
     async def _write_checkpoint(self, connection: AsyncConnection, state: bytes, taken_at: object) -> None:
         await connection.execute(
             _QUERIES["write_checkpoint"],
-            {"shard": self.shard, "batch": self.batch, "taken_at": taken_at, "state": state},
+            {"batch": self.batch, "taken_at": taken_at, "state": state},
         )
         for lane, ledger in self.ledgers.items():
             oldest = min(ledger.oldest, self.batch)

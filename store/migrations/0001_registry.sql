@@ -30,7 +30,7 @@ COMMENT ON COLUMN contacts.rank IS 'Order in which to call, 1 first.';
 CREATE TABLE devices (
     device_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     device text NOT NULL UNIQUE,
-    region text,
+    region text CHECK (region ~ '^[0-9]{6}([0-9]{3}){0,2}$'),
     model text NOT NULL DEFAULT '',
     person_id integer REFERENCES people,
     heartbeat_seconds integer CHECK (heartbeat_seconds > 0),

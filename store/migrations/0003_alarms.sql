@@ -89,7 +89,7 @@ COMMENT ON COLUMN ingest_ledger.hashes IS 'uint32 array, native order: hashes of
 COMMENT ON COLUMN ingest_ledger.run IS 'The run of the bridge that wrote it: settles a COMMIT whose reply was lost.';
 
 CREATE TABLE engine_checkpoints (
-    shard integer PRIMARY KEY,
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     batch bigint NOT NULL,
     taken_at timestamptz NOT NULL,
     state bytea NOT NULL

@@ -1,10 +1,11 @@
 -- name: watch_client
 -- A bridge whose machine vanished must not hold the lock for the hours that the system's defaults allow.
 SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),
-       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)
+       set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false),
+       set_config('synchronous_commit', 'on', false)
 
 -- name: lock
-SELECT pg_try_advisory_lock(42019, %(shard)s)
+SELECT pg_try_advisory_lock(42019)
 
 -- name: devices
 SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices
@@ -37,12 +38,12 @@ UPDATE ingest_ledger SET packet_ids = '', hashes = '' WHERE lane = %(lane)s AND 
 DELETE FROM ingest_ledger WHERE lane = %(lane)s AND batch < %(batch)s
 
 -- name: checkpoint
-SELECT batch, taken_at, state FROM engine_checkpoints WHERE shard = %(shard)s
+SELECT batch, taken_at, state FROM engine_checkpoints
 
 -- name: write_checkpoint
-INSERT INTO engine_checkpoints (shard, batch, taken_at, state)
-VALUES (%(shard)s, %(batch)s, %(taken_at)s, %(state)s)
-ON CONFLICT (shard) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
+INSERT INTO engine_checkpoints (batch, taken_at, state)
+VALUES (%(batch)s, %(taken_at)s, %(state)s)
+ON CONFLICT (only_one) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
 
 -- name: raise_alarm
 -- One open alarm per device and kind: a raise while it is open raises its count.
@@ -81,6 +82,10 @@ WITH cleared AS (
 )
 INSERT INTO alarm_log (alarm_id, at, actor, verb)
 SELECT alarm_id, %(at)s, 'carebell', CASE class WHEN 'technical' THEN 'closed' ELSE 'cleared' END FROM cleared
+
+-- name: being_handled
+SELECT DISTINCT device_id FROM alarms
+WHERE closed_at IS NULL AND class = 'life' AND device_id = ANY(%(device_ids)s)
 
 -- name: unsent
 SELECT o.outbox_id, o.message, o.alarm_id, a.kind, d.device, coalesce(d.region, '') AS region

@@ -1,18 +1,32 @@
 """What ops sees when something is wrong at the start: one clear sentence, and a retry where time can help."""
 
 import asyncio
+import os
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
-from ops.children import write_config
+import httpx
+
+from ops.children import child, write_config
 from ops.parts import Broker, Database, free_port
-from schemas.settings import BrokerSettings, DatabaseSettings
+from schemas.settings import BrokerSettings, DatabaseSettings, DutySettings
 from tests.installation import Installation, installation, until
 from tests.mqtt import Client
 
 
 def _rewrite(installed: Installation, **sections: object) -> None:
     write_config(installed.settings.model_copy(update=sections), installed.config)
+
+
+def _child_of(pid: int, command: str) -> int:
+    """Return the id of the child process that runs a command."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    (found,) = (
+        child for child in children if command.encode() in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    return int(found)
 
 
 def _sentence(errors: str) -> str:
@@ -118,3 +132,32 @@ async def test_serve_refuses_what_is_not_safe(installed: Installation) -> None:
         code, _, errors = await installed.carebell("serve")
         assert code == 2, errors
         assert named in _sentence(errors)
+
+
+async def test_serve_starts_a_killed_bridge_again(
+    fresh_mosquitto: Broker, timescale: Database, scratch: Path
+) -> None:
+    """Under `serve`, kill -9 of the bridge costs the time of a restart, and the desk stays."""
+    async with installation(fresh_mosquitto, timescale.url, scratch) as installed:
+        duty = DutySettings(port=free_port(), tokens={"王芳": "0" * 64})
+        _rewrite(installed, duty=duty)
+        metrics = f"http://127.0.0.1:{installed.settings.metrics.port}/readyz"
+        desk = f"http://127.0.0.1:{duty.port}/healthz"
+        async with (
+            child(
+                "serve", "--config", str(installed.config), ready=metrics, log=scratch / "serve.log"
+            ) as serve,
+            httpx.AsyncClient() as client,
+        ):
+            os.kill(_child_of(serve.pid, "ingest"), signal.SIGKILL)
+
+            async def up() -> tuple[int, int]:
+                with suppress(httpx.HTTPError):
+                    return (await client.get(desk)).status_code, (await client.get(metrics)).status_code
+                return 0, 0
+
+            await until(up, lambda codes: codes != (200, 200))
+            with Client(fresh_mosquitto.town_url) as device:
+                device.publish("carebell/v1/430602/BELL-1/sos")
+            assert await until(up, lambda codes: codes == (200, 200)) == (200, 200)
+            assert await installed.until_rows("SELECT kind FROM alarms", bool) == [("sos",)]

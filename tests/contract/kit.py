@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from ingest.bridge import Bridge
 from ingest.decode import Delivery
 from ingest.line import run_line
+from ingest.source import Source
 from ops.parts import Broker
 from rules.engine import Engine
 from schemas.clock import SECOND, to_datetime
@@ -144,18 +145,18 @@ def message(
 
 
 class _Script:
-    """A source of the given batches, which notes what is acknowledged."""
+    """A source of one batch, which notes when that is acknowledged."""
 
-    def __init__(self, *batches: Batch) -> None:
-        self._batches = batches
+    def __init__(self, batch: Batch, source: Source) -> None:
+        self._batch, self._source = batch, source
         self.acknowledged: list[Batch] = []
 
     async def batches(self) -> AsyncIterator[Batch]:
-        for batch in self._batches:
-            yield batch
+        yield self._batch
 
     async def ack(self, batch: Batch) -> None:
         self.acknowledged.append(batch)
+        await self._source.ack(batch)  # which sends nothing, for no session is up
 
 
 class Line:
@@ -220,7 +221,7 @@ class Line:
 
     async def move(self, batch: Batch) -> Batch:
         """Move a batch down the line."""
-        source = _Script(batch)
+        source = _Script(batch, self.bridge.source)
         try:
             await run_line(source, self.bridge.store, self.engine)
         finally:
@@ -236,24 +237,76 @@ def state(engine: Engine) -> dict[str, list[Any]]:
     return {name: array[:known].tolist() for name, array in arrays.items()}
 
 
-# ------------------------------------------------------------------------------------------------------ proxy
+# ---------------------------------------------------------------------------------------------------- servers
 
 
-class Cutter:
-    """A TCP proxy before a database that hangs up at a chosen word, which it keeps to itself."""
+class Listener:
+    """A TCP server on a free port of 127.0.0.1, for a block, that leaves nothing open at its end."""
+
+    def __init__(self) -> None:
+        """Listen when the block begins."""
+        self.port = 0
+        self.connections = 0
+        self._talks: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Talk to one client; hang up by returning."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Hang up everywhere."""
+        self._server.close()
+        await asyncio.sleep(0.02)  # who was just let in
+        for talk in self._talks:
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+        self.hang_up()
+        await self._server.wait_closed()
+        await asyncio.sleep(0)
+
+    def hang_up(self) -> None:
+        """Break all connections."""
+        for end in self._ends:
+            end.transport.abort()
+        self._ends.clear()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._ends.add(writer)
+        self._talks.add(asyncio.create_task(self._talk(reader, writer)))
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self.converse(reader, writer)
+        writer.close()
+
+
+class Cutter(Listener):
+    """A proxy before a database that hangs up at a chosen word, which it keeps to itself."""
 
     REPLY_TO_COMMIT = b"COMMIT\x00"  # the server's CommandComplete
     COMMIT = b"COMMIT"  # the client's command
 
     def __init__(self, url: str) -> None:
-        """Listen when the block begins; `url` is then the database's, through the proxy."""
-        self._address = urlsplit(url).hostname, urlsplit(url).port
+        """Take the database's URL; `url` is the one through the proxy."""
+        super().__init__()
         self._given = url
-        self.url = ""
         self.cuts = 0
         self._to_server: bytes | None = None
         self._to_client: bytes | None = None
-        self._ends: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        """Return the database's URL through the proxy."""
+        there = urlsplit(self._given)
+        return self._given.replace(f"{there.hostname}:{there.port}", f"127.0.0.1:{self.port}")
 
     def cut_reply(self) -> None:
         """Hang up, once, instead of carrying the server's reply to COMMIT."""
@@ -263,27 +316,11 @@ class Cutter:
         """Hang up, once, instead of carrying the client's COMMIT."""
         self._to_server = self.COMMIT
 
-    async def __aenter__(self) -> Self:
-        """Listen on a free port."""
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = self._given.replace(f"{self._address[0]}:{self._address[1]}", f"127.0.0.1:{port}")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Hang up everywhere."""
-        self._server.close()
-        self._hang_up()
-        await self._server.wait_closed()
-
-    def _hang_up(self) -> None:
-        for end in list(self._ends):
-            end.close()
-        self._ends.clear()
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(*self._address)
-        self._ends |= {writer, far_writer}
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry both ways."""
+        there = urlsplit(self._given)
+        far_reader, far_writer = await asyncio.open_connection(there.hostname, there.port)
+        self._ends.add(far_writer)
         await asyncio.gather(
             self._carry(reader, far_writer, from_server=False),
             self._carry(far_reader, writer, from_server=True),
@@ -298,7 +335,7 @@ class Cutter:
                 if word is not None and word in data:
                     self._to_client = self._to_server = None
                     self.cuts += 1
-                    self._hang_up()
+                    self.hang_up()
                     return
                 writer.write(data)
                 await writer.drain()

@@ -23,7 +23,7 @@ from schemas.clock import Clock
 from schemas.errors import FatalError
 from schemas.settings import BrokerSettings
 from schemas.topics import Lane
-from tests.contract.kit import REGION, WAIT, settings_for, until
+from tests.contract.kit import REGION, WAIT, Listener, settings_for, until
 from tests.mqtt import Client
 
 MEBIBYTE = 1024 * 1024
@@ -366,48 +366,25 @@ def publication(topic: str, payload: bytes, packet_id: int) -> bytes:
     return mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=packet_id).write()
 
 
-class FakeBroker:
-    """A server on a free port that answers CONNECT and SUBSCRIBE, then sends given bytes and reads."""
+class FakeBroker(Listener):
+    """A server that answers CONNECT and SUBSCRIBE, then sends given bytes and reads."""
 
     def __init__(self, *, connack: bytes = CONNACK, suback: bytes = SUBACK, then: bytes = b"") -> None:
         """Answer every connection alike."""
-        self._connack, self._suback, self._then = connack, suback, then
-        self.connections = 0
+        super().__init__()
+        self._answers = connack, suback + then
+        self.asked: list[bytes] = []
         self.heard = bytearray()
-        self._open: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
-        """Listen."""
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.settings = BrokerSettings(
-            port=self._server.sockets[0].getsockname()[1], username="u", password="p", keep_alive=5
-        )
-        return self
+    @property
+    def settings(self) -> BrokerSettings:
+        """Return settings that lead here."""
+        return BrokerSettings(port=self.port, username="u", password="p", client_id="c", keep_alive=5)
 
-    async def __aexit__(self, *_: object) -> None:
-        """Hang up."""
-        self._server.close()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._open.add(task)
-        self.connections += 1
-        try:
-            with contextlib.suppress(ConnectionError):
-                await self._converse(reader, writer)
-        finally:
-            self._open.discard(task)
-            writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in (self._connack, self._suback + self._then):
-            if not await reader.read(65_536):
-                return
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer twice, then listen."""
+        for answer in self._answers:
+            self.asked.append(await reader.read(65_536))
             writer.write(answer)
         while data := await reader.read(65_536):
             self.heard += data
@@ -493,24 +470,14 @@ async def test_a_broker_that_never_answers_is_tried_again(
 
 async def test_what_the_session_says_to_a_broker() -> None:
     """CONNECT asks for the old session, kept for ever, with the receive-maximum and no maximum of size."""
-    spoken: list[mqtt5.Packet] = []
-
-    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in (CONNACK, SUBACK):
-            spoken.append(mqtt5.read(memoryview(await reader.read(65_536)))[0])
-            writer.write(answer)
-        while await reader.read(65_536):
-            pass
-        writer.close()
-
-    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        settings = BrokerSettings(port=port, username="u", password="p", client_id="c", keep_alive=77)
-        async with Rig(settings, lane=Lane.TELEMETRY, filters=("a/#",), receive_max=321) as rig:
-            await rig.up()
-    connect, subscribe = spoken
+    async with (
+        FakeBroker() as broker,
+        Rig(broker.settings, lane=Lane.TELEMETRY, filters=("a/#",), receive_max=321) as rig,
+    ):
+        await rig.up()
+    connect, subscribe = (mqtt5.read(memoryview(asked))[0] for asked in broker.asked)
     assert isinstance(connect, mqtt5.ConnectPacket)
-    assert (connect.client_id, connect.clean_start, connect.keep_alive) == ("c-telemetry", False, 77)
+    assert (connect.client_id, connect.clean_start, connect.keep_alive) == ("c-telemetry", False, 5)
     assert (connect.session_expiry_interval, connect.receive_max) == (0xFFFF_FFFF, 321)
     assert (connect.max_packet_size, connect.username, connect.password) == (None, "u", b"p")
     assert isinstance(subscribe, mqtt5.SubscribePacket)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from psycopg import AsyncConnection
 
 from device_sims.burst import burst
 from device_sims.load import Load
@@ -71,6 +72,23 @@ async def test_kill_9_keeps_an_sos_and_its_count(installed: Installation) -> Non
         ("raised", 1),
         ("repeated", 3),
     ]
+
+
+async def test_restarts_of_the_broker_while_a_backlog_drains_double_nothing(installed: Installation) -> None:
+    """Acknowledgements that a dying broker never read are many; each redelivery is known by its packet id."""
+    load = Load(count=30_000, devices=100, with_ts=False)
+    async with await AsyncConnection.connect(installed.url) as held:
+        await held.execute("LOCK TABLE ingest_ledger IN EXCLUSIVE MODE")
+        outcome = await burst(installed.town, load)
+    for _ in range(3):
+        await asyncio.sleep(0.4)
+        await asyncio.to_thread(installed.broker.restart)
+    await installed.until_rows(
+        "SELECT count(DISTINCT seq) FROM vitals", lambda rows: rows[0][0] >= load.count, 60
+    )
+    stored = await _stored(installed)
+    assert set(stored) == outcome.keys()
+    assert max(stored.values()) == 1
 
 
 async def test_a_clean_restart_of_the_broker_loses_and_doubles_nothing(installed: Installation) -> None:

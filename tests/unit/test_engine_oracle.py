@@ -181,8 +181,8 @@ class Oracle:
         return [(who, "device_silent", "raise", deadline) for deadline, who in late]
 
     def forgive(self, now: int) -> None:
-        """Count silence from now at the earliest."""
-        self.heard = {who: max(at, now) for who, at in self.heard.items()}
+        """Count silence from now."""
+        self.heard = dict.fromkeys(self.heard, now)
 
 
 # ----------------------------------------------------------------------------------------------- the streams

@@ -96,7 +96,7 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[ingest]\nmax_payload = 10", "ingest.max_payload", "10", "greater than or equal to 1024"),
         ("[ingest]\ncheckpoint_every = 0", "ingest.checkpoint_every", "0", "greater than 0"),
         ("[ingest]\ncheckpoint_every = nan", "ingest.checkpoint_every", "nan", "finite number"),
-        ("[ingest]\nshard = 1.5", "ingest.shard", "1.5", "valid integer"),
+        ("[ingest]\nbatch_rows = 1.5", "ingest.batch_rows", "1.5", "valid integer"),
         ("[clock]\nspeed = 0", "clock.speed", "0", "greater than 0"),
         ("[clock]\norigin = inf", "clock.origin", "inf", "finite number"),
         ("[metrics]\nport = 70000", "metrics.port", "70000", "less than or equal to 65535"),
