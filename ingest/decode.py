@@ -8,32 +8,26 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from ingest.columns import Row, columns
+from ingest.inbox import Delivery
 from ingest.registry import Registry
 from schemas import topics
-from schemas.clock import SECOND
 from schemas.errors import SenderFaultError
 from schemas.messages import ADAPTERS
-from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns, DeadLetter, Event, Quality
+from schemas.readings import RECEIPT, Batch, Columns, DeadLetter, Event
 from schemas.topics import Channel, Lane
 
 log = logging.getLogger(__name__)
 
 KEPT_BYTES = 65_536
-OLDEST = 30 * 86_400 * SECOND
-NEWEST = 300 * SECOND
-LATE = 600 * SECOND
 
 _ROUTES_KEPT = 200_000
-_NO_READING = np.array([0, 1, 254, 255], np.float32)
-_FULL = 100  # per cent
-_ZERO_IS_NO_READING = ("temp", "sbp", "dbp", "glucose")
-_DETAILS = ("source", "lat", "lon", "confidence", "room", "retained")
 _FALL = {
     "detected": Event.FALL_DETECTED,
     "confirmed": Event.FALL_CONFIRMED,
@@ -42,30 +36,6 @@ _FALL = {
 _STATUS = {"online": Event.ONLINE, "offline": Event.OFFLINE}
 _WORDS = {b"online": "online", b"offline": "offline", b'"online"': "online", b'"offline"': "offline"}
 _UNREADABLE = {Channel.SOS: Event.SOS, Channel.FALL: Event.FALL_DETECTED}
-
-
-class Delivery(NamedTuple):
-    """One PUBLISH as received; `packet_id` is 0 at QoS 0, `received_at` is unique and rises."""
-
-    topic: str
-    payload: bytes
-    packet_id: int
-    duplicate: bool
-    retained: bool
-    received_at: int
-
-
-class _Row(NamedTuple):
-    """One reading before it becomes columns."""
-
-    message: int
-    device_id: int
-    channel: Channel
-    event: Event
-    received_at: int
-    fields: dict[str, Any]
-    alive: bool = True
-    readable: bool = True
 
 
 class Decoder:
@@ -99,7 +69,7 @@ class Decoder:
         """Return the batch that these deliveries make; `now` is the clock in microseconds."""
         batch = Batch(lane, now)
         batch.receipts = _receipts(deliveries)
-        rows: list[_Row] = []
+        rows: list[Row] = []
         for message, delivery in enumerate(deliveries):
             try:
                 rows += self._rows(lane, message, delivery, batch)
@@ -111,10 +81,10 @@ class Decoder:
                 ours = SenderFaultError("bad_message", f"decoding it failed: {type(error).__name__}")
                 batch.dead.append(_dead(message, delivery, ours))
                 rows += self._cry(message, delivery)
-        batch.readings = _columns(rows, batch.details)
+        batch.readings = columns(rows, batch.details)
         return batch
 
-    def _rows(self, lane: Lane, message: int, delivery: Delivery, batch: Batch) -> list[_Row]:
+    def _rows(self, lane: Lane, message: int, delivery: Delivery, batch: Batch) -> list[Row]:
         known = self._routes.get(delivery.topic)
         if lane is Lane.TELEMETRY and (
             topics.reaches_urgent(delivery.topic) if known is None else known[0] in topics.URGENT_CHANNELS
@@ -162,17 +132,17 @@ class Decoder:
 
     def recall(self, batch: Batch) -> None:
         """Put back what the history does not tell: calls that could not be read, and who is a stranger."""
-        cries: list[_Row] = []
+        cries: list[Row] = []
         for letter in batch.dead:
             said = Delivery(
                 letter.topic, b"", 0, duplicate=False, retained=False, received_at=letter.received_at
             )
             cries += self._cry(letter.message, said)
-        readings = np.append(batch.readings, _columns(cries, []))
+        readings = np.append(batch.readings, columns(cries, []))
         readings["alive"] &= ~np.isin(readings["device_id"], list(self._registry.stranger_ids))
         batch.readings = readings[np.argsort(readings["received_at"], kind="stable")]
 
-    def _cry(self, message: int, delivery: Delivery) -> list[_Row]:
+    def _cry(self, message: int, delivery: Delivery) -> list[Row]:
         """Make an unreadable message on a life topic alarm all the same."""
         channel = topics.life_channel(delivery.topic)
         if channel is None:
@@ -183,7 +153,7 @@ class Decoder:
             return []
         event, at = _UNREADABLE[channel], delivery.received_at
         alive = self._proves_life(device_id, delivery)
-        return [_Row(message, device_id, channel, event, at, {}, alive, readable=False)]
+        return [Row(message, device_id, channel, event, at, {}, alive, readable=False)]
 
 
 def _sender(topic: str) -> tuple[str | None, str | None, bool]:
@@ -273,17 +243,17 @@ def _faults(error: ValidationError) -> str:
 
 def _interpret(
     message: int, device_id: int, channel: Channel, delivery: Delivery, fields: dict[str, Any], *, alive: bool
-) -> list[_Row]:
+) -> list[Row]:
     """Return the readings in the fields of one message: one, or several in a late batch."""
     at = delivery.received_at
     if channel is Channel.VITALS:
         late = fields.pop("readings", None) or []
         rows = [
-            _Row(message, device_id, channel, Event.NONE, at, {"seq": fields.get("seq"), **f}, alive)
+            Row(message, device_id, channel, Event.NONE, at, {"seq": fields.get("seq"), **f}, alive)
             for f in late
         ]
         if not late or set(fields) - {"ts", "seq"}:
-            rows.append(_Row(message, device_id, channel, Event.NONE, at, fields, alive))
+            rows.append(Row(message, device_id, channel, Event.NONE, at, fields, alive))
         return rows
     if channel is Channel.STATUS:
         return [_status(message, device_id, delivery, fields)]
@@ -294,85 +264,14 @@ def _interpret(
         event = _FALL[fields.get("phase") or "detected"]
     elif channel is Channel.EVENT:
         event = Event[fields["kind"].upper()]
-    return [_Row(message, device_id, channel, event, at, fields, alive)]
+    return [Row(message, device_id, channel, event, at, fields, alive)]
 
 
-def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, Any]) -> _Row:
+def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, Any]) -> Row:
     """Store the device's word on its connection; neither a retained word nor a last will proves life."""
     word = fields.get("status") or fields.get("state")
     if word is None:
         raise SenderFaultError("bad_message", "neither status nor state says online or offline")
     alive = word == "online" and not delivery.retained
     kept = {**fields, "retained": True} if delivery.retained else fields
-    return _Row(message, device_id, Channel.STATUS, _STATUS[word], delivery.received_at, kept, alive)
-
-
-def _columns(rows: list[_Row], details: list[dict[str, Any]]) -> Columns:
-    """Lay rows out as columns; what has no column goes to `details`.
-
-    They come in order of receipt, and within a late batch in that of their times: a restore can repeat it.
-    """
-    readings = np.empty(len(rows), READING)
-    if not rows:
-        return readings
-    *columns, fields, alive, readable = zip(*rows, strict=True)
-    for name, column in zip(
-        ("message", "device_id", "channel", "event", "received_at"), columns, strict=True
-    ):
-        readings[name] = column
-    readings["alive"], readings["stored"] = alive, readable
-    said = set[str]().union(*fields)  # most batches name few fields
-    for name, key in (("ts_sent", "ts"), ("seq", "seq")):
-        readings[name] = [ABSENT if (value := f.get(key)) is None else value for f in fields]
-    for name in VALUES:
-        readings[name] = [f.get(name) for f in fields] if name in said else np.nan
-    readings["detail"] = -1 if said.isdisjoint(_DETAILS) else [_detail(f, details) for f in fields]
-    _blank_no_readings(readings)
-    _judge_time(readings)
-    readings["digest"] = _digest(readings, details)
-    return readings[np.lexsort((readings["digest"], readings["ts"], readings["received_at"]))]
-
-
-def _detail(fields: dict[str, Any], details: list[dict[str, Any]]) -> int:
-    detail = {name: value for name in _DETAILS if (value := fields.get(name)) is not None}
-    if not detail:
-        return -1
-    details.append(detail)
-    return len(details) - 1
-
-
-def _blank_no_readings(readings: Columns) -> None:
-    """Turn the codes by which devices say that they have no reading into absent values."""
-    for name in ("hr", "spo2"):
-        readings[name][np.isin(readings[name], _NO_READING)] = np.nan
-    readings["spo2"][readings["spo2"] > _FULL] = np.nan
-    for name in _ZERO_IS_NO_READING:
-        readings[name][readings[name] == 0] = np.nan
-
-
-def _judge_time(readings: Columns) -> None:
-    """Take the device's time where it can be used, else the time of receipt; say which in `quality`."""
-    received, sent = readings["received_at"], readings["ts_sent"]
-    missing = sent == ABSENT
-    at = np.where(missing, received, np.clip(sent, -(2**53), 2**53) * 1000)
-    future, epoch = at > received + NEWEST, at < received - OLDEST
-    late = ~missing & ~epoch & (at < received - LATE)
-    readings["ts"] = np.where(future | epoch, received, at)
-    readings["quality"] = np.select(
-        [~readings["stored"], missing, future, epoch, late],
-        [Quality.UNREADABLE, Quality.MISSING, Quality.FUTURE, Quality.EPOCH, Quality.LATE],
-        Quality.OK,
-    )
-
-
-def _digest(readings: Columns, details: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Hash what a row says (not when it came), 64 bits, the same on every machine and in every run."""
-    mixed = (readings["channel"].astype(np.uint64) << np.uint64(8)) ^ readings["event"].astype(np.uint64)
-    said = [np.ascontiguousarray(readings["seq"]).view(np.uint64)]
-    said += [np.ascontiguousarray(readings[name]).view(np.uint32).astype(np.uint64) for name in VALUES]
-    sums = np.array([zlib.crc32(repr(sorted(d.items())).encode()) for d in details] + [0], np.uint64)
-    said.append(sums[readings["detail"]])
-    for column in said:
-        mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    return mixed.view(np.int64)
+    return Row(message, device_id, Channel.STATUS, _STATUS[word], delivery.received_at, kept, alive)

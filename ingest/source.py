@@ -6,7 +6,8 @@ from typing import Final
 
 from ingest import metrics
 from ingest.decode import Decoder
-from ingest.mqtt import Session, Stamp
+from ingest.inbox import Stamp
+from ingest.mqtt import Session
 from ingest.registry import Registry
 from schemas.clock import SECOND, Clock
 from schemas.readings import Batch

@@ -6,6 +6,7 @@ With `--seconds` the town runs at 60 times real time, ends, and is compared with
 import asyncio
 import hashlib
 import secrets
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from schemas.settings import (
     ListenSettings,
     Settings,
 )
+from schemas.topics import uplink
 from store.migrate import migrate
 
 FAST: Final = 60.0
@@ -104,6 +106,8 @@ async def _demo(seconds: int | None, devices: int, seed: int) -> Report:
         await enter(stage.connection, stage.town(devices, minutes, seed))
         await _start(stack, stage)
         _say_what_it_runs_on(console, stage)
+        if not seconds:
+            _say_how_to_try(console, stage)
         screen = Screen(stage.settings, f"{stage.desk}/#token={stage.token}")
         with Live(screen, console=console, refresh_per_second=4):
             watching = asyncio.create_task(watch(screen, stage.connection))
@@ -177,6 +181,18 @@ async def _play(town: Town, stage: _Stage, screen: Screen) -> list[str]:
     failures = await play_with_staff(town, devices, stage.clock, note, stage.desk, stage.token)
     await asyncio.sleep(max(0.0, stage.clock.seconds_until(town.truth.end)) + SETTLE)
     return failures
+
+
+def _say_how_to_try(console: Console, stage: _Stage) -> None:
+    """Show how to call for help by hand, and where to see it."""
+    town = urlsplit(stage.broker.town_url)
+    login = f"-h {town.hostname} -p {town.port} -u {town.username} -P {town.password}"
+    topic = uplink("430602", "BELL-0001", "sos")
+    config = stage.scratch / "carebell.toml"
+    console.print(f"by hand   mosquitto_pub -V 5 {login} -q 1 -t {topic} -m '{{}}'", soft_wrap=True)
+    console.print(
+        f"          {Path(sys.executable).with_name('carebell')} alarm list --config {config}", soft_wrap=True
+    )
 
 
 def _say_what_it_runs_on(console: Console, stage: _Stage) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ingest.decode import Decoder, Delivery
+from ingest.decode import Decoder
+from ingest.inbox import Delivery
 from ingest.registry import Registry
 from rules import ruleset
 from rules.engine import Engine

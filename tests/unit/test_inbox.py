@@ -2,8 +2,7 @@
 
 from itertools import pairwise
 
-from ingest.decode import Delivery
-from ingest.mqtt import TAKEN_BYTES, Inbox, Stamp
+from ingest.inbox import TAKEN_BYTES, Delivery, Inbox, Stamp
 from schemas.clock import Clock
 
 

@@ -1,0 +1,103 @@
+"""From decoded fields to columns: absent values, no-reading codes, which time counts, a row's digest."""
+
+import zlib
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from schemas.clock import SECOND
+from schemas.readings import ABSENT, READING, VALUES, Columns, Event, Quality
+from schemas.topics import Channel
+
+OLDEST: Final = 30 * 86_400 * SECOND
+NEWEST: Final = 300 * SECOND
+"""A device's time counts if it lies between these, before and after its receipt."""
+LATE: Final = 600 * SECOND
+"""What was measured longer ago than this goes to the history and is not judged."""
+
+_NO_READING = np.array([0, 1, 254, 255], np.float32)
+_FULL = 100  # per cent
+_ZERO_IS_NO_READING = ("temp", "sbp", "dbp", "glucose")
+_DETAILS = ("source", "lat", "lon", "confidence", "room", "retained")
+
+
+class Row(NamedTuple):
+    """One reading before it becomes columns."""
+
+    message: int
+    device_id: int
+    channel: Channel
+    event: Event
+    received_at: int
+    fields: dict[str, Any]
+    alive: bool = True
+    readable: bool = True
+
+
+def columns(rows: list[Row], details: list[dict[str, Any]]) -> Columns:
+    """Lay rows out as columns; what has no column goes to `details`.
+
+    They come in order of receipt, and within a late batch in that of their times: a restore can repeat it.
+    """
+    readings = np.empty(len(rows), READING)
+    if not rows:
+        return readings
+    *keys, fields, alive, readable = zip(*rows, strict=True)
+    for name, column in zip(("message", "device_id", "channel", "event", "received_at"), keys, strict=True):
+        readings[name] = column
+    readings["alive"], readings["stored"] = alive, readable
+    said = set[str]().union(*fields)  # most batches name few fields
+    for name, key in (("ts_sent", "ts"), ("seq", "seq")):
+        readings[name] = [ABSENT if (value := f.get(key)) is None else value for f in fields]
+    for name in VALUES:
+        readings[name] = [f.get(name) for f in fields] if name in said else np.nan
+    readings["detail"] = -1 if said.isdisjoint(_DETAILS) else [_detail(f, details) for f in fields]
+    _blank_no_readings(readings)
+    _judge_time(readings)
+    readings["digest"] = _digest(readings, details)
+    return readings[np.lexsort((readings["digest"], readings["ts"], readings["received_at"]))]
+
+
+def _detail(fields: dict[str, Any], details: list[dict[str, Any]]) -> int:
+    detail = {name: value for name in _DETAILS if (value := fields.get(name)) is not None}
+    if not detail:
+        return -1
+    details.append(detail)
+    return len(details) - 1
+
+
+def _blank_no_readings(readings: Columns) -> None:
+    """Turn the codes by which devices say that they have no reading into absent values."""
+    for name in ("hr", "spo2"):
+        readings[name][np.isin(readings[name], _NO_READING)] = np.nan
+    readings["spo2"][readings["spo2"] > _FULL] = np.nan
+    for name in _ZERO_IS_NO_READING:
+        readings[name][readings[name] == 0] = np.nan
+
+
+def _judge_time(readings: Columns) -> None:
+    """Take the device's time where it can be used, else the time of receipt; say which in `quality`."""
+    received, sent = readings["received_at"], readings["ts_sent"]
+    missing = sent == ABSENT
+    at = np.where(missing, received, np.clip(sent, -(2**53), 2**53) * 1000)
+    future, epoch = at > received + NEWEST, at < received - OLDEST
+    late = ~missing & ~epoch & (at < received - LATE)
+    readings["ts"] = np.where(future | epoch, received, at)
+    readings["quality"] = np.select(
+        [~readings["stored"], missing, future, epoch, late],
+        [Quality.UNREADABLE, Quality.MISSING, Quality.FUTURE, Quality.EPOCH, Quality.LATE],
+        Quality.OK,
+    )
+
+
+def _digest(readings: Columns, details: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Hash what a row says (not when it came), 64 bits, the same on every machine and in every run."""
+    mixed = (readings["channel"].astype(np.uint64) << np.uint64(8)) ^ readings["event"].astype(np.uint64)
+    said = [np.ascontiguousarray(readings["seq"]).view(np.uint64)]
+    said += [np.ascontiguousarray(readings[name]).view(np.uint32).astype(np.uint64) for name in VALUES]
+    sums = np.array([zlib.crc32(repr(sorted(d.items())).encode()) for d in details] + [0], np.uint64)
+    said.append(sums[readings["detail"]])
+    for column in said:
+        mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed.view(np.int64)
