@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 from psycopg import AsyncConnection
 
 from ops.children import child, write_config
@@ -74,6 +75,18 @@ class Installation:
                 log=self.scratch / "ingest.log",
             )
         )
+
+    async def until_ready(self) -> None:
+        """Wait until the bridge says that it does its work."""
+        metrics = self.settings.metrics
+
+        async def ready() -> bool:
+            async with httpx.AsyncClient(timeout=5) as client:
+                with suppress(httpx.HTTPError):
+                    return (await client.get(f"http://{metrics.host}:{metrics.port}/readyz")).is_success
+            return False
+
+        assert await until(ready, bool)
 
     @property
     def bridge_pid(self) -> int:

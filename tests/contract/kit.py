@@ -15,7 +15,6 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import psycopg
-from psycopg import conninfo
 from psycopg.rows import dict_row
 
 from ingest.bridge import Bridge
@@ -104,34 +103,6 @@ async def make_tables(url: str) -> None:
     """Migrate an empty database, at START."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await migrate(connection, to_datetime(START))
-
-
-_MODELS: set[str] = set()
-"""Where a migrated database `model` is, of which others are copies: one on each server."""
-
-
-async def give_tables(url: str) -> None:
-    """Do the same several times faster: put a copy of a migrated database in the place of an empty one."""
-    name = str(conninfo.conninfo_to_dict(url)["dbname"])
-    model, postgres = (conninfo.make_conninfo(url, dbname=dbname) for dbname in ("model", "postgres"))
-    async with await psycopg.AsyncConnection.connect(postgres, autocommit=True) as admin:
-        if model not in _MODELS:
-            await admin.execute("DROP DATABASE IF EXISTS model WITH (FORCE)")
-            await admin.execute("CREATE DATABASE model TEMPLATE template0")
-            await make_tables(model)
-            # nobody may be connected to what is copied, and TimescaleDB's own worker would be
-            await admin.execute("ALTER DATABASE model ALLOW_CONNECTIONS false")
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'model'"
-            )
-            _MODELS.add(model)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
-        for _ in range(100):
-            with contextlib.suppress(psycopg.errors.ObjectInUse):
-                await admin.execute(f"CREATE DATABASE {name} TEMPLATE model".encode())
-                return
-            await asyncio.sleep(0.05)
-    raise AssertionError("somebody is connected to the model of the databases")
 
 
 WRITTEN = (

@@ -25,7 +25,7 @@ from tests.contract.kit import (
     REGION,
     WAIT,
     counts,
-    give_tables,
+    make_tables,
     milliseconds,
     rows,
     settings_for,
@@ -60,7 +60,7 @@ def _parts(request: pytest.FixtureRequest, scratch: Path, pair: str) -> Iterator
         "iotcore": (iotcore_broker, "native"),
     }[pair]
     database = request.getfixturevalue(edition)
-    asyncio.run(give_tables(database.url))
+    asyncio.run(make_tables(database.url))
     with run(scratch) as broker:
         yield Parts(broker, database)
 

@@ -20,7 +20,7 @@ from schemas.topics import Lane
 from tests.contract.kit import (
     Line,
     after,
-    give_tables,
+    make_tables,
     message,
     milliseconds,
     rows,
@@ -42,7 +42,7 @@ Step = Callable[[Line], Awaitable[Batch]]
 @pytest.fixture
 async def url(database: Database) -> str:
     """Give a database with devices: BELL-1 may be silent for 3 minutes, BELL-2 for 15, BAND-1 for 30."""
-    await give_tables(database.url)
+    await make_tables(database.url)
     await script(database.url, DEVICES)
     return database.url
 

@@ -24,7 +24,7 @@ from tests.contract.kit import (
     Line,
     after,
     counts,
-    give_tables,
+    make_tables,
     message,
     milliseconds,
     rows,
@@ -38,7 +38,7 @@ from tests.contract.kit import (
 @pytest.fixture
 async def url(database: Database) -> str:
     """Give a database of each edition with its tables."""
-    await give_tables(database.url)
+    await make_tables(database.url)
     return database.url
 
 
