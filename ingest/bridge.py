@@ -59,7 +59,7 @@ class Bridge:
         for each in later:
             self.source.recall(each)
             self.engine.apply(self.engine.evaluate(each))
-        self.engine.begin()
+        self.engine.begin(await self._silent())
         await restore.ledgers(self.store)
         self._forgive(self._clock.now())
         log.info(
@@ -68,6 +68,10 @@ class Bridge:
             self.store.batch,
             len(later),
         )
+
+    async def _silent(self) -> list[int]:
+        silence = self.engine.rules.silence
+        return await restore.held_open(self.store, silence.kind) if silence else []
 
     async def _learn(self) -> None:
         rows = await restore.devices(self.store)

@@ -200,7 +200,7 @@ def _say_what_it_runs_on(console: Console, stage: _Stage) -> None:
         console.print("broker    mosquitto: keeps what the bridge has not acknowledged over reconnects")
     else:
         console.print(
-            "broker    rumqttd, for mosquitto is not installed: it forgets a session on disconnect, so"
+            "broker    rumqttd, for mosquitto is not installed: it does not keep sessions as MQTT says, so"
             " promise P1 does not hold across a reconnect of the bridge"
         )
     console.print("database  embedded PostgreSQL, native partitions (production: TimescaleDB)")

@@ -237,8 +237,15 @@ class Engine:
             else:
                 self._new.add(name)
 
-    def begin(self) -> None:
-        """End a restore: what the replay did to rules that are new raised no alarm, so it is forgotten."""
+    def begin(self, silent: list[int]) -> None:
+        """End a restore: `silent` are the devices whose silence is an open alarm.
+
+        What the replay did to rules that are new raised no alarm, so it is forgotten. Whoever is not silent
+        by an alarm can fall silent again: a mistake here must never hide one.
+        """
+        self._grow(max(silent, default=-1) + 1)
+        self._silent[:] = False
+        self._silent[silent] = True
         for name in self._new:
             self._latches[name] = _Latch.empty(len(self._heard))
         self._new.clear()

@@ -60,6 +60,16 @@ async def checkpoint(store: Store) -> tuple[int, bytes | None]:
     return await store.connection.run(work)
 
 
+async def held_open(store: Store, kind: str) -> list[int]:
+    """Return the devices whose condition of this kind holds in an open alarm."""
+
+    async def work(connection: AsyncConnection) -> list[int]:
+        rows = await connection.execute(_INGEST["held_open"], {"kind": kind})
+        return [device_id for (device_id,) in await rows.fetchall()]
+
+    return await store.connection.run(work)
+
+
 async def batches_after(store: Store, batch: int) -> list[Batch]:
     """Return what was committed after a batch, oldest first, as it was judged then.
 

@@ -87,6 +87,9 @@ SELECT alarm_id, %(at)s, 'carebell', CASE class WHEN 'technical' THEN 'closed' E
 SELECT DISTINCT device_id FROM alarms
 WHERE closed_at IS NULL AND class = 'life' AND device_id = ANY(%(device_ids)s)
 
+-- name: held_open
+SELECT device_id FROM alarms WHERE kind = %(kind)s AND closed_at IS NULL AND condition = 'active'
+
 -- name: unsent
 SELECT o.outbox_id, o.message, o.alarm_id, a.kind, d.device, coalesce(d.region, '') AS region
 FROM outbox o JOIN alarms a USING (alarm_id) JOIN devices d USING (device_id)

@@ -285,3 +285,17 @@ async def test_a_restore_without_history_is_an_empty_engine(url: str, line: Line
     await line.crash()
     again = await restored(url)
     assert np.array_equal(again.engine._heard, line.engine._heard)
+
+
+async def test_who_has_no_open_alarm_can_fall_silent_again(url: str, line: Line) -> None:
+    """A repeated call from a standing clock ends a silence without a row; it is ended after a crash, too."""
+    press = {"ts": milliseconds(0)}
+    await line.feed(message("BELL-1", "sos", press, at=0), lane=Lane.URGENT)
+    await line.tick(4 * MINUTE)
+    await line.feed(message("BELL-1", "sos", press, at=15 * MINUTE), lane=Lane.URGENT)
+    silences = "SELECT raised_at, closed_at IS NOT NULL AS closed FROM alarms WHERE kind = 'device_silent'"
+    assert [row["closed"] for row in await rows(url, silences)] == [True]
+    await line.crash()
+    async with Line(settings_for(url, checkpoint_every=86_400)) as again:
+        await again.tick(60 * MINUTE)
+        assert [row["closed"] for row in await rows(url, silences)] == [True, False]

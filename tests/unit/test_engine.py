@@ -564,7 +564,7 @@ def test_a_rule_that_is_new_after_a_restore_has_not_fired_unseen() -> None:
     after.enrol([1], [""], [None])
     after.restore(before.checkpoint())
     play(after, batch(reading(1, 60, battery=18)))  # replayed: its transitions are thrown away
-    after.begin()
+    after.begin([])
     assert brief(play(after, batch(reading(1, 120, battery=17)))) == [(1, "low_battery", "raise", 120)]
 
 
