@@ -64,11 +64,6 @@ class Kind:
     alarm_class: Class
     severity: Severity
 
-    @property
-    def closes_itself(self) -> bool:
-        """Say whether the alarm closes when its condition clears; all others wait for duty."""
-        return self.alarm_class is Class.TECHNICAL
-
 
 KINDS = {
     kind.name: kind

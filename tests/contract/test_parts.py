@@ -113,6 +113,8 @@ def test_the_timescale_edition_has_the_extension(timescale: Database) -> None:
         connection.execute("CREATE TABLE vitals (ts timestamptz NOT NULL, hr real)")
         connection.execute("SELECT create_hypertable('vitals', by_range('ts'))")
         connection.execute("INSERT INTO vitals VALUES (now(), 72)")
+        chunks = connection.execute("SELECT count(*) FROM show_chunks('vitals')").fetchone()
+    assert chunks == (1,)
 
 
 def test_a_database_refuses_a_wrong_password(database: Database) -> None:
