@@ -169,7 +169,8 @@ def _login_name() -> str:
 def _table(found: list[alarms.Alarm]) -> Table:
     table = Table(title=f"{len(found)} 条报警", title_justify="left")
     for title in ("编号", "级别", "类型", "老人", "设备", "区域", "次数", "发生时间", "状态", "结果"):
-        table.add_column(title, overflow="fold")
+        # a name and what is the matter are read at a glance, however narrow the terminal is
+        table.add_column(title, overflow="fold", min_width=8 if title in {"类型", "老人"} else None)
     for alarm in found:
         who = alarm.dispatched_to or alarm.acknowledged_by or ""
         row = (

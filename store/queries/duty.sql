@@ -38,15 +38,15 @@ SELECT * FROM duty_alarms WHERE alarm_id = %(alarm_id)s
 SELECT at, actor, verb, detail FROM alarm_log WHERE alarm_id = %(alarm_id)s ORDER BY log_id
 
 -- name: person_of_alarm
--- What the caller must know; no row for a device that nobody wears.
+-- What the caller must know; no row where nobody had the device.
 SELECT p.name, p.sex, p.birth_year, p.phone, p.address, p.notes
-FROM alarms a JOIN devices d USING (device_id) JOIN people p USING (person_id)
+FROM alarms a JOIN people p USING (person_id)
 WHERE a.alarm_id = %(alarm_id)s
 
 -- name: contacts_of_alarm
 -- In the order in which to call.
 SELECT c.name, c.relation, c.phone
-FROM alarms a JOIN devices d USING (device_id) JOIN contacts c USING (person_id)
+FROM alarms a JOIN contacts c USING (person_id)
 WHERE a.alarm_id = %(alarm_id)s
 ORDER BY c.rank
 

@@ -10,6 +10,12 @@ SELECT pg_try_advisory_lock(42019)
 -- name: devices
 SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices
 
+-- name: listen_to_registry
+LISTEN carebell_registry
+
+-- name: devices_since
+SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices WHERE changed_at >= %(since)s
+
 -- name: register
 INSERT INTO devices (device, region, self_registered)
 SELECT device, region, true FROM unnest(%(devices)s::text[], %(regions)s::text[]) AS n(device, region)
@@ -46,12 +52,14 @@ VALUES (%(batch)s, %(taken_at)s, %(state)s)
 ON CONFLICT (only_one) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
 
 -- name: raise_alarm
--- One open alarm per device and kind: a raise while it is open raises its count.
+-- One open alarm per device and kind: a raise while it is open raises its count, and is about who has the device now.
 WITH raised AS (
     INSERT INTO alarms AS a
-        (device_id, kind, class, severity, quality, condition, raised_at, last_at, detail)
-    VALUES (%(device_id)s, %(kind)s, %(class)s, %(severity)s, %(quality)s, 'active', %(at)s, %(at)s, %(detail)s)
+        (device_id, person_id, kind, class, severity, quality, condition, raised_at, last_at, detail)
+    VALUES (%(device_id)s, (SELECT person_id FROM devices WHERE device_id = %(device_id)s), %(kind)s, %(class)s,
+            %(severity)s, %(quality)s, 'active', %(at)s, %(at)s, %(detail)s)
     ON CONFLICT (device_id, kind) WHERE closed_at IS NULL DO UPDATE SET
+        person_id = excluded.person_id,
         count = a.count + 1,
         last_at = greatest(a.last_at, excluded.last_at),
         quality = CASE WHEN excluded.quality = 'ok' THEN 'ok' ELSE a.quality END,
