@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test check bench run lock
+.PHONY: help setup dev demo test check bench bench-history generate run lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,7 +16,7 @@ DEMO_ARGUMENTS := $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS))
 help:  ## what can be done here | make
 	@echo 'carebell: from a device'\''s MQTT message to an alarm that somebody handles.'
 	@echo 'Needs: apt-get install make git python3-venv'
-	@awk -F '[|]|## ' '/^[a-z]+:.*## /{ sub(/:.*/, "", $$1); printf "  %-6s %-74s %s\n", $$1, $$2, $$3 }' Makefile
+	@awk -F '[|]|## ' '/^[a-z-]+:.*## /{ sub(/:.*/, "", $$1); printf "  %-13s %-74s %s\n", $$1, $$2, $$3 }' Makefile
 
 setup: .venv/runtime  ## make .venv with what carebell needs, from the lock | make setup
 	@echo 'Ready: $(BIN)/carebell --help'
@@ -40,8 +40,15 @@ check: .venv/dev  ## lint, format, types, and who may import whom | make check
 bench: .venv/dev  ## measure this machine against the targets | make bench ARGS=--help
 	@$(BIN)/python -m bench $(ARGS)
 
+bench-history: .venv/dev  ## time the boards over 20 million rows and 100,000 devices | make bench-history ARGS=--help
+	@$(BIN)/python -m bench.history $(ARGS)
+
 run: .venv/runtime carebell.toml  ## serve with carebell.toml, at first copied from schemas/sample.toml | make run
 	@$(BIN)/carebell serve --config carebell.toml
+
+generate: .venv/dev  ## write boards (grafana/) and contracts (docs/contracts/) anew | make generate
+	@$(BIN)/python -m grafana
+	@$(BIN)/python -m docs.contracts
 
 lock: .venv/runtime  ## write the lock files anew from pyproject.toml | make lock
 	@$(PYTHON) -m venv .venv/pip-tools && .venv/pip-tools/bin/pip install --quiet pip-tools

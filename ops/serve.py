@@ -24,6 +24,7 @@ InsecureOption = Annotated[
 
 RESTART_AFTER = 1.0
 """Seconds before a part that ended is started again."""
+MAINTAIN_EVERY = 3600.0
 STARTED = 10.0
 """A part that ends by itself within so many seconds has not started: that is for people to see to."""
 
@@ -45,7 +46,9 @@ def duty(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
 
 
 def serve(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
-    """Run bridge and desk, each in a process of its own; one that ends is started again.
+    """Run bridge and desk, each in a process of its own, and `db maintain` every hour.
+
+    Of bridge and desk, one that ends is started again.
 
     Example: carebell serve --config carebell.toml
     """
@@ -85,8 +88,33 @@ async def _serve(settings: Settings, config: Path | None, *, insecure: bool) -> 
         raise UsageError("clock: `serve` runs on real time; only demo, sim and tests may set another")
     file = [] if config is None else ["--config", str(config)]
     async with asyncio.TaskGroup() as group:
+        group.create_task(_maintain(*file))
         group.create_task(_keep("ingest", *file))
         group.create_task(_keep("duty", *file, *(["--insecure"] if insecure else [])))
+
+
+async def _maintain(*file: str) -> None:
+    """Maintain the database now and every hour; that it fails stops neither the bridge nor the desk."""
+    while True:
+        try:
+            code = await _end_of("db", "maintain", *file)
+        except OSError as error:
+            log.warning("carebell db maintain cannot be run: %s; trying again later", error)
+        else:
+            if code:
+                log.warning("carebell db maintain ended with %d; trying again later", code)
+        await asyncio.sleep(MAINTAIN_EVERY)
+
+
+async def _end_of(*arguments: str) -> int:
+    """Run one command and return its exit code; it is ended when we are."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", *arguments)
+    try:
+        return await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        await process.wait()
+        raise
 
 
 async def _keep(*arguments: str) -> None:
@@ -94,13 +122,7 @@ async def _keep(*arguments: str) -> None:
     loop = asyncio.get_running_loop()
     while True:
         began = loop.time()
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "ops.cli", *arguments)
-        try:
-            code = await process.wait()
-        except asyncio.CancelledError:
-            process.terminate()
-            await process.wait()
-            raise
+        code = await _end_of(*arguments)
         if code >= 0 and loop.time() - began < STARTED:
             raise FatalError(f"`carebell {arguments[0]}` cannot start: it ended with {code}")
         log.warning("carebell %s ended with %d; starting it again", arguments[0], code)

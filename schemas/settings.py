@@ -27,6 +27,7 @@ _SECRET = ("password", "tokens", "url")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Days = Annotated[int, Field(ge=40, le=36_500)]
 
 
 class _Section(BaseModel):
@@ -77,6 +78,27 @@ class IngestSettings(_Section):
     rules: str = ""
 
 
+class HistorySettings(_Section):
+    """For how many days the rows of each table are kept, and which disk is watched.
+
+    No table goes below 40 days: the time of a row reaches back 30 days, and its chunk must still be there.
+    """
+
+    vitals_days: Days = 90
+    heartbeats_days: Days = 60
+    activity_days: Days = 90
+    events_days: Days = 190
+    dead_letters_days: Days = 190
+    vitals_hourly_days: Days = 1095
+    activity_daily_days: Days = 1095
+    disk: str = ""
+    disk_low: Annotated[float, Field(ge=0, le=100)] = 10.0
+
+    def days(self, table: str) -> int:
+        """Return the days for which the rows of a divided table are kept."""
+        return int(getattr(self, f"{table}_days"))
+
+
 class ListenSettings(_Section):
     """Where metrics and health of the bridge are served."""
 
@@ -114,6 +136,7 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     database: DatabaseSettings = DatabaseSettings()
     ingest: IngestSettings = IngestSettings()
+    history: HistorySettings = HistorySettings()
     metrics: ListenSettings = ListenSettings()
     duty: DutySettings = DutySettings()
     clock: ClockSettings = ClockSettings()

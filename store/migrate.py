@@ -1,16 +1,21 @@
 """Numbered migrations: each is applied once, in order, in one transaction, under a lock."""
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from psycopg import AsyncConnection
+from psycopg.errors import Diagnostic
 
 from schemas.errors import UsageError
 from store.edition import Edition
 
+log = logging.getLogger(__name__)
+
 MIGRATIONS = Path(__file__).with_name("migrations")
 _LOCK = 0x6361726562656C6C >> 8
+_PRIVILEGE_NOT_GRANTED = "01007"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ async def edition_of(connection: AsyncConnection) -> Edition:
             " ELSE EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') END"
         )
     ).fetchone()
-    return Edition("timescale" if row and row[0] else "native")
+    return Edition.named("timescale" if row and row[0] else "native")
 
 
 async def status(connection: AsyncConnection) -> Status:
@@ -58,7 +63,11 @@ async def status(connection: AsyncConnection) -> Status:
 
 
 async def migrate(connection: AsyncConnection, now: datetime | None = None) -> list[str]:
-    """Apply what is missing and return the names; the connection must not be inside a transaction."""
+    """Apply what is missing and return the names; the connection must not be inside a transaction.
+
+    What somebody with more rights must do is logged as a warning.
+    """
+    connection.add_notice_handler(_pass_on)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         edition = await edition_of(connection)
@@ -74,7 +83,14 @@ async def migrate(connection: AsyncConnection, now: datetime | None = None) -> l
             await connection.execute(script.encode())
             await connection.execute("INSERT INTO migrations (name) VALUES (%s)", (name,))
         await edition.make_room(connection, now or datetime.now(UTC))
+    connection.remove_notice_handler(_pass_on)
     return missing
+
+
+def _pass_on(notice: Diagnostic) -> None:
+    """Log what only an admin can do; the rest of what a server says while it migrates is chatter."""
+    if notice.sqlstate == _PRIVILEGE_NOT_GRANTED:
+        log.warning("%s", notice.message_primary)
 
 
 async def require_current(connection: AsyncConnection) -> Edition:
@@ -82,4 +98,4 @@ async def require_current(connection: AsyncConnection) -> Edition:
     found = await status(connection)
     if found.missing:
         raise UsageError(f"the database lacks {', '.join(found.missing)}: run `carebell db migrate`")
-    return Edition(found.edition)
+    return Edition.named(found.edition)

@@ -1,11 +1,12 @@
 """Start-up, which is recovery: what the database says, in the order in which the line needs it."""
 
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 from psycopg.rows import dict_row
 
 from schemas.clock import to_microseconds
@@ -16,6 +17,8 @@ from store.duplicates import TABLES
 from store.edition import Edition
 from store.migrate import require_current
 from store.writer import OLDEST, Store
+
+log = logging.getLogger(__name__)
 
 _INGEST = sql.load("ingest")
 _RESTORE = sql.load("restore")
@@ -29,7 +32,10 @@ async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
 
     async def work(connection: AsyncConnection) -> Edition:
         edition = await require_current(connection)
-        await edition.make_room(connection, now)
+        try:
+            await edition.make_room(connection, now)
+        except errors.LockNotAvailable:
+            log.warning("somebody reads all the time where room is to be made; rows will lie with the strays")
         await connection.execute(_INGEST["rule_set"], {"source": rules_text})
         row = await (await connection.execute(_INGEST["newest_batch"])).fetchone()
         if row:
@@ -41,11 +47,22 @@ async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
     return await store.connection.run(work)
 
 
-async def devices(store: Store) -> list[tuple[int, str, str, int | None, bool]]:
-    """Return every device: id, name, model, heartbeat seconds, whether it registered itself."""
+class Device(NamedTuple):
+    """A row of the registry, as far as the bridge needs it."""
 
-    async def work(connection: AsyncConnection) -> list[Any]:
-        return await (await connection.execute(_INGEST["devices"])).fetchall()
+    device_id: int
+    device: str
+    model: str
+    heartbeat_seconds: int | None
+    self_registered: bool
+
+
+async def devices(store: Store) -> list[Device]:
+    """Return every device."""
+
+    async def work(connection: AsyncConnection) -> list[Device]:
+        rows = await (await connection.execute(_INGEST["devices"])).fetchall()
+        return [Device(*row) for row in rows]
 
     return await store.connection.run(work)
 

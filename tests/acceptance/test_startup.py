@@ -23,10 +23,15 @@ def _rewrite(installed: Installation, **sections: object) -> None:
 def _child_of(pid: int, command: str) -> int:
     """Return the id of the child process that runs a command."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    (found,) = (
-        child for child in children if command.encode() in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
+    (found,) = (child for child in children if command.encode() in _command_line(child))
     return int(found)
+
+
+def _command_line(pid: str) -> bytes:
+    """Return the command line of a process, nothing of one that has ended, as `db maintain` soon does."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _sentence(errors: str) -> str:

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from ops.parts import Database
 from schemas.clock import to_datetime
 from schemas.errors import UsageError
-from store.edition import HISTORY
+from store.edition import DIVIDED, HISTORY
 from store.migrate import edition_of, migrate, numbered, require_current, status
 from tests.contract.kit import START, make_tables, rows, script, tuples
 
@@ -79,7 +79,7 @@ async def test_both_editions_have_one_schema(timescale: Database, native: Databa
     for name, found in one.items():
         assert found == other[name], name
     tables = {row[0] for row in one["columns"]}
-    assert tables >= {*HISTORY, "regions", "devices", "people", "contacts", "alarms", "alarm_log", "outbox"}
+    assert tables >= {*DIVIDED, "regions", "devices", "people", "contacts", "alarms", "alarm_log", "outbox"}
     assert tables >= {"rule_sets", "ingest_ledger", "engine_checkpoints", "board_alarms", "board_open_alarms"}
 
 
@@ -130,7 +130,7 @@ async def test_the_history_is_divided_by_time(database: Database) -> None:
             database.url,
             "SELECT hypertable_name, column_name, time_interval FROM timescaledb_information.dimensions",
         )
-        assert {(table, column) for table, column, _ in found} == set(HISTORY.items())
+        assert {(table, column) for table, column, _ in found} == set(DIVIDED.items())
         assert {interval for _, _, interval in found} == {timedelta(days=7)}
         return
     found = await tuples(
@@ -139,8 +139,8 @@ async def test_the_history_is_divided_by_time(database: Database) -> None:
         " pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT' FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid"
         " WHERE c.relkind = 'r'",
     )
-    assert {(table, key) for table, key, _ in found} == {(t, f"RANGE ({c})") for t, c in HISTORY.items()}
-    for table in HISTORY:
+    assert {(table, key) for table, key, _ in found} == {(t, f"RANGE ({c})") for t, c in DIVIDED.items()}
+    for table in DIVIDED:
         defaults = [is_default for name, _, is_default in found if name == table]
         assert defaults.count(True) == 1
         assert defaults.count(False) >= 7

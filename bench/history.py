@@ -1,0 +1,246 @@
+"""`make bench-history`: fill a TimescaleDB with a city's history, roll it up, and time what the boards ask.
+
+Prints a table of the boards' queries and writes bench/results/<time>-history.json. Goal: the slowest query
+stays under 300 ms with 20 million rows of vitals and 100,000 devices.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import AsyncConnection
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from schemas.clock import to_microseconds
+from schemas.readings import ABSENT, READING, VALUES, Columns
+from schemas.settings import HistorySettings
+from schemas.topics import Channel
+from store import boards, copy
+from store.connection import connect
+from store.growth import INDEX_BYTES
+from store.maintain import Maintained, maintain
+from store.migrate import migrate
+from tests.services import timescale_database
+
+RESULTS: Final = Path(__file__).with_name("results")
+BATCH: Final = 5_000
+SPAN: Final = timedelta(days=30)
+BANDS: Final = 5
+"""Of so many devices one is a band, which sends vitals; all send heartbeats and activity."""
+BEATS: Final = 30
+MOVES: Final = 20
+RANGES: Final = {"24 h": timedelta(days=1), "30 d": SPAN}
+ROOMS: Final = np.array([b"bedroom", b"kitchen", b"toilet"])
+
+
+Senders = npt.NDArray[np.int64]
+"""Ids of devices, shape (n,)."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A board's query over a range of time: milliseconds and the rows it returned."""
+
+    query: str
+    over: str
+    p50_ms: float
+    max_ms: float
+    rows: int
+
+
+def main() -> None:
+    """Fill, maintain, measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.history", description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000_000, help="rows of vitals")
+    parser.add_argument("--devices", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=5, help="times that each query is asked")
+    arguments = parser.parse_args()
+    console = Console(width=120)
+    with timescale_database() as database:
+        report = asyncio.run(
+            _measure(console, database.url, arguments.rows, arguments.devices, arguments.runs)
+        )
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    report = {"at": now.isoformat(), "cores": os.cpu_count(), **vars(arguments), **report}
+    (RESULTS / f"{now:%Y%m%dT%H%M%S}-history.json").write_text(json.dumps(report, indent=2, default=str))
+
+
+async def _measure(console: Console, url: str, rows: int, devices: int, runs: int) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    async with await connect(url) as connection:
+        await migrate(connection, now)
+        began = time.perf_counter()
+        with Progress(console=console) as bar:
+            filled = await _fill(connection, bar, now, rows, devices)
+        filling = time.perf_counter() - began
+        rolled, rolling = await _maintained(console, url, now)
+        index = await _index_bytes(connection)
+        timed = await _asked(connection, now, runs)
+    rolled_rows = sum(rolled.rolled_up.rows.values())
+    console.print(_table(timed, rows, devices))
+    console.print(
+        f"filled {filled:,} rows at {filled / filling:,.0f} a second; maintained {rolled_rows:,} rows in"
+        f" {rolling:.1f} s, {rolled_rows / rolling:,.0f} a second; unique index {index:.1f} bytes a row"
+        f" (reckoned with {INDEX_BYTES})"
+    )
+    return {
+        "filled_per_second": round(filled / filling),
+        "maintained_rows": rolled_rows,
+        "maintained_per_second": round(rolled_rows / rolling),
+        "index_bytes_per_row": round(index, 1),
+        "database_bytes": rolled.database_bytes,
+        "queries": [asdict(each) for each in timed],
+    }
+
+
+async def _maintained(console: Console, url: str, now: datetime) -> tuple[Maintained, float]:
+    """Run what `carebell db maintain` runs, and say how long it took."""
+    began = time.perf_counter()
+    with Progress(console=console) as bar:
+        task = bar.add_task("maintain", total=None)
+        async with await connect(url) as connection:
+            done = await maintain(
+                connection,
+                HistorySettings(),
+                now,
+                lambda some, of: bar.update(task, completed=some, total=of),
+            )
+    assert done is not None  # noqa: S101 - nobody else is on this server
+    return done, time.perf_counter() - began
+
+
+async def _asked(connection: AsyncConnection, now: datetime, runs: int) -> list[Timed]:
+    """Ask each of the boards' queries as their role does, over each range; the slowest first."""
+    await connection.execute("VACUUM ANALYZE")
+    await connection.execute(f"SET ROLE {boards.ROLE}".encode())
+    timed = []
+    for name, query in boards.queries().items():
+        for over, length in RANGES.items():
+            text = boards.expand(query, now - length, now, {"device": _device(BANDS)})
+            took = []
+            rows: list[Any] = []
+            for _ in range(runs):
+                began = time.perf_counter()
+                rows = await (await connection.execute(text.encode())).fetchall()
+                took.append(round((time.perf_counter() - began) * 1000, 1))
+            timed.append(Timed(name, over, statistics.median(took), max(took), len(rows)))
+    return sorted(timed, key=lambda each: -each.max_ms)
+
+
+async def _index_bytes(connection: AsyncConnection) -> float:
+    """Return the bytes a row of the unique index on vitals, over its chunks."""
+    row = await (
+        await connection.execute(
+            "SELECT sum(pg_relation_size(i.indexrelid))::float8 / (SELECT count(*) FROM vitals)"
+            " FROM pg_inherits h JOIN pg_index i ON i.indrelid = h.inhrelid AND i.indisunique"
+            " WHERE h.inhparent = 'vitals'::regclass"
+        )
+    ).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def _table(timed: list[Timed], rows: int, devices: int) -> Table:
+    table = Table(*Timed.__dataclass_fields__, title=f"{rows:,} rows of vitals, {devices:,} devices")
+    for each in timed:
+        table.add_row(
+            *(f"{value:,}" if not isinstance(value, str) else value for value in asdict(each).values())
+        )
+    return table
+
+
+# --------------------------------------------------------------------------------------------------- filling
+
+
+def _device(number: int) -> str:
+    return f"DEVICE-{number:06d}"
+
+
+async def _fill(connection: AsyncConnection, bar: Progress, now: datetime, rows: int, devices: int) -> int:
+    """Fill registry, history and alarms; return the rows of the history."""
+    for name, value in {"devices": devices, "bands": BANDS, "now": now}.items():
+        await connection.execute("SELECT set_config('bench.' || %s, %s, false)", (name, str(value)))
+    await connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
+    ids = np.array(
+        [
+            row[0]
+            for row in await (await connection.execute("SELECT device_id FROM devices ORDER BY 1")).fetchall()
+        ]
+    )
+    random = np.random.default_rng(1)
+    start, batch, filled = to_microseconds(now - SPAN), 0, 0
+    wanted = {"vitals": rows, "activity": devices * MOVES, "heartbeats": devices * BEATS}
+    task = bar.add_task("rows", total=sum(wanted.values()))
+    for table, count in wanted.items():
+        senders = ids[BANDS - 1 :: BANDS] if table == "vitals" else ids
+        for readings in _readings(random, table, senders, (start, to_microseconds(now)), count):
+            batch += 1
+            rooms = ROOMS[random.integers(0, len(ROOMS), len(readings))] if table == "activity" else None
+            async with connection.cursor() as cursor, cursor.copy(copy.statement(table)) as stream:
+                for block in copy.encode(table, readings, batch, rooms):
+                    await stream.write(block)
+            filled += len(readings)
+            bar.update(task, completed=filled)
+    await connection.execute(
+        "INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes)"
+        " VALUES (%s, gen_random_uuid(), 1, %s, true, %s, '', '')",
+        (batch, now, now),
+    )
+    return filled
+
+
+def _readings(
+    random: np.random.Generator, table: str, senders: Senders, span: tuple[int, int], count: int
+) -> Iterator[Columns]:
+    """Yield `count` readings in batches, in order of time: the senders take turns, some are a little late."""
+    start, end = span
+    for first in range(0, count, BATCH):
+        size = min(BATCH, count - first)
+        number = np.arange(first, first + size)
+        readings = np.zeros(size, READING)
+        for name in ("ts_sent", "seq"):
+            readings[name] = ABSENT
+        for name in VALUES:
+            readings[name] = np.nan
+        readings["received_at"] = start + number * ((end - start) // count)
+        readings["ts"] = readings["received_at"] - random.integers(0, 30_000_000, size)
+        readings["device_id"] = senders[number % len(senders)]
+        readings["digest"] = random.integers(-(2**62), 2**62, size)
+        _measure_values(random, table, readings, size)
+        yield readings
+
+
+def _measure_values(random: np.random.Generator, table: str, readings: Columns, size: int) -> None:
+    """Give each kind of reading values as its devices measure them."""
+    if table == "vitals":
+        readings["channel"] = Channel.VITALS
+        readings["hr"] = random.normal(72, 8, size).round()
+        readings["spo2"] = random.normal(97, 1, size).round()
+        readings["temp"] = random.normal(36.5, 0.2, size).round(1)
+        readings["worn"] = 1
+        readings["steps"] = random.integers(0, 8000, size)
+        pressed = random.random(size) < 0.1
+        readings["sbp"][pressed], readings["dbp"][pressed] = 135, 82
+    elif table == "activity":
+        readings["channel"] = Channel.ACTIVITY
+        readings["motion"] = random.random(size) < 0.7
+    else:
+        readings["channel"] = Channel.HEARTBEAT
+        readings["battery"] = random.integers(5, 101, size)
+        readings["rssi"] = random.integers(-100, -50, size)
+
+
+if __name__ == "__main__":
+    main()

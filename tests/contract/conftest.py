@@ -1,0 +1,17 @@
+"""Fixtures of the contract tests alone."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ops.parts import Database
+from store.migrate import edition_of, migrate
+from tests.contract.history import NOW, History, connected
+
+
+@pytest.fixture
+async def history(database: Database) -> AsyncIterator[History]:
+    """Give a migrated database of each edition in turn, with a writer of batches."""
+    async with connected(database.url) as connection:
+        await migrate(connection, NOW)
+        yield History(connection, await edition_of(connection), database.url)
