@@ -1,14 +1,15 @@
 """Every answer's dress, and every error as JSON.
 
-Whatever goes wrong is answered as {"error": name, "detail": sentence, "detail_zh": the same for duty staff}.
+Whatever goes wrong is answered as an `Error`; `responses` documents which status can bear which names.
 """
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,6 +41,42 @@ _ERRORS: Final[list[tuple[type[CarebellError], int, str]]] = [
     (WeatherError, 503, "database_away"),
     (UsageError, 503, "database_not_ready"),
 ]
+
+
+_DOCUMENTED: Final[dict[int, dict[str, Any]]] = {
+    400: {"description": "`bad_request`: the body is not UTF-8"},
+    401: {
+        "description": "`unauthorized`: no token, or none that is known",
+        "headers": {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
+    },
+    403: {"description": "`forbidden`: a script or a form of another site"},
+    404: {"description": "`unknown_alarm`: no alarm has this number"},
+    409: {
+        "description": "`illegal_move`: the alarm's state does not allow it, or somebody was first;"
+        " `stale_version`: the alarm has changed since it was looked at"
+    },
+    413: {"description": f"`too_large`: the body is over {MAX_BODY} bytes"},
+    422: {"description": "`bad_request`: something is missing, unknown, out of range or not plain text"},
+    500: {"description": "`internal`: a fault of carebell; the server's log says more"},
+    503: {
+        "description": "`database_away`: try again, and look first whether the order was carried out;"
+        " `database_not_ready`: the database lacks carebell's tables"
+    },
+}
+_ALWAYS: Final = (403, 413, 500)
+
+
+class Error(BaseModel):
+    """Why a request was not carried out."""
+
+    error: str = Field(description="the name, for programs")
+    detail: str = Field(description="a sentence for people")
+    detail_zh: str = Field(description="a sentence for duty staff")
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document the errors with these statuses, and those that any request can meet."""
+    return {status: {"model": Error, **_DOCUMENTED[status]} for status in (*statuses, *_ALWAYS)}
 
 
 class Guard:
@@ -92,7 +129,8 @@ def dress(app: FastAPI) -> None:
 
 
 def _error(status: int, name: str, detail: str, detail_zh: str, **headers: str) -> JSONResponse:
-    return JSONResponse({"error": name, "detail": detail, "detail_zh": detail_zh}, status, headers)
+    answer = Error(error=name, detail=detail, detail_zh=detail_zh)
+    return JSONResponse(answer.model_dump(), status, headers)
 
 
 async def _on_refusal(_: Request, error: Exception) -> JSONResponse:

@@ -8,11 +8,13 @@ from pathlib import Path as FilePath
 from typing import Annotated, Final, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field
 
 from duty import alarms
-from duty.answers import dress
+from duty.answers import dress, responses
 from duty.desk import Desk, Pool, make_pool, opened
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, VERB_ZH, Verb
 from schemas.alarms import OUTCOME_ZH, Outcome
@@ -20,6 +22,9 @@ from schemas.clock import to_datetime
 from schemas.settings import Settings
 
 __all__ = ["create_app", "make_pool", "opened"]
+
+VERSION: Final = "1.0.0"
+"""Version of the API that /openapi.json describes."""
 
 _HERE: Final = FilePath(__file__).parent
 _PAGE: Final = {
@@ -51,7 +56,7 @@ class DispatchBody(_Body):
 class CloseBody(_Body):
     """Say how it ended."""
 
-    outcome: Outcome
+    outcome: Annotated[Outcome, Field(json_schema_extra={"enum": list(OUTCOMES)})]
 
 
 class AlarmList(BaseModel):
@@ -89,11 +94,16 @@ def _operator(request: Request) -> str:
 _Desk = Annotated[Desk, Depends(_desk)]
 _Operator = Annotated[str, Depends(_operator)]
 _AlarmId = Annotated[int, Path(ge=1, le=2**63 - 1)]
-_api = APIRouter(prefix="/api", dependencies=[Depends(_operator)])
+_BEARER: Final = HTTPBearer(
+    auto_error=False,  # documents only: Desk.operator decides
+    scheme_name="token",
+    description="an operator's token, of [duty.tokens]; `carebell token new NAME` makes one",
+)
+_api = APIRouter(prefix="/api", dependencies=[Depends(_BEARER), Depends(_operator)])
 _open = APIRouter()
 
 
-@_api.get("/alarms")
+@_api.get("/alarms", responses=responses(401, 422, 503))
 async def list_alarms(
     desk: _Desk,
     state: alarms.State = "open",
@@ -113,13 +123,13 @@ async def list_alarms(
     return await desk.ask(read)
 
 
-@_api.get("/alarms/{alarm_id}")
+@_api.get("/alarms/{alarm_id}", responses=responses(401, 404, 422, 503))
 async def show_alarm(desk: _Desk, alarm_id: _AlarmId) -> alarms.Card:
     """Show an alarm with its log, its person and the contacts."""
     return await desk.ask(lambda connection: alarms.show(connection, alarm_id))
 
 
-@_api.post("/alarms/{alarm_id}/acknowledge")
+@_api.post("/alarms/{alarm_id}/acknowledge", responses=responses(400, 401, 404, 409, 422, 503))
 async def acknowledge(
     desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: AcknowledgeBody | None = None
 ) -> alarms.Alarm:
@@ -127,13 +137,13 @@ async def acknowledge(
     return await _handle(desk, operator, alarm_id, Verb.ACKNOWLEDGE, body or AcknowledgeBody())
 
 
-@_api.post("/alarms/{alarm_id}/dispatch")
+@_api.post("/alarms/{alarm_id}/dispatch", responses=responses(400, 401, 404, 409, 422, 503))
 async def dispatch(desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: DispatchBody) -> alarms.Alarm:
     """Send somebody, or somebody more."""
     return await _handle(desk, operator, alarm_id, Verb.DISPATCH, body)
 
 
-@_api.post("/alarms/{alarm_id}/close")
+@_api.post("/alarms/{alarm_id}/close", responses=responses(400, 401, 404, 409, 422, 503))
 async def close(desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: CloseBody) -> alarms.Alarm:
     """Close an alarm with its outcome."""
     return await _handle(desk, operator, alarm_id, Verb.CLOSE, body)
@@ -145,7 +155,7 @@ async def _handle(desk: Desk, operator: str, alarm_id: int, verb: Verb, body: _B
     return await desk.ask(lambda connection: alarms.handle(connection, alarm_id, verb, operator, at, **said))
 
 
-@_api.get("/words")
+@_api.get("/words", responses=responses(401))
 async def words(operator: _Operator) -> Words:
     """Name who is asking, and the verbs and outcomes for duty staff."""
     return Words(
@@ -155,7 +165,7 @@ async def words(operator: _Operator) -> Words:
     )
 
 
-@_open.get("/healthz")
+@_open.get("/healthz", responses=responses(503))
 async def healthz(desk: _Desk) -> dict[str, str]:
     """Answer 200 if the database can be read, else 503."""
     await desk.ask(alarms.check_health)
@@ -171,9 +181,23 @@ async def page(request: Request) -> Response:
     return Response(content, media_type=kind)
 
 
+def _operation(route: APIRoute) -> str:
+    """Name an operation as its function is named."""
+    return route.name
+
+
 def create_app(settings: Settings, pool: Pool, *, insecure: bool = False) -> FastAPI:
     """Return the desk's app on a pool that the caller opens and closes; `insecure` asks for no token."""
-    app = FastAPI(title="carebell duty", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(
+        title="carebell duty",
+        description="Alarms for duty staff: list, show, acknowledge, dispatch, close. A path or a method that"
+        " is not named here is answered 404 `not_found` or 405 `method_not_allowed`, as an `Error` too.",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        generate_unique_id_function=_operation,
+    )
     app.state.desk = Desk(pool, settings.clock.clock(), settings.duty.tokens, insecure)
     app.include_router(_api)
     app.include_router(_open)

@@ -4,7 +4,6 @@ A row is marked as sent only after the broker's PUBACK; the rate is human, so ai
 """
 
 import asyncio
-import json
 import logging
 import ssl
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import aiomqtt
 import psycopg
 from psycopg import AsyncConnection
 
+from schemas.messages import Downlink
 from schemas.settings import Settings
 from schemas.topics import REGION_PATTERN, downlink
 from store import sql
@@ -64,8 +64,8 @@ async def _publish_for_ever(connection: AsyncConnection, client: aiomqtt.Client)
         rows: Sequence[Any] = await (await connection.execute(_QUERIES["unsent"])).fetchall()
         for _, message, alarm_id, kind, device, region in rows:
             if REGION_PATTERN.fullmatch(region):
-                payload = json.dumps({"alarm_id": alarm_id, "kind": kind, "state": message})
-                await client.publish(downlink(region, device), payload, qos=1)
+                told = Downlink(alarm_id=alarm_id, kind=kind, state=message)
+                await client.publish(downlink(region, device), told.model_dump_json(), qos=1)
                 _end_if_cancelled()
         if rows:
             await connection.execute(_QUERIES["sent"], {"ids": [row[0] for row in rows]})

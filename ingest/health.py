@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
 def application(readiness: Callable[[], dict[str, bool]]) -> FastAPI:
-    """Return the three pages; `readiness` names each thing that must hold."""
+    """Return the three pages; `readiness` names what must hold, and brings the gauges up to date."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -22,6 +22,7 @@ def application(readiness: Callable[[], dict[str, bool]]) -> FastAPI:
 
     @app.get("/metrics")
     async def metrics() -> Response:
+        readiness()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return app

@@ -38,12 +38,16 @@ class BatchStore(Protocol):
 async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> None:
     """Move batches down the line for ever. A crash between any two lines costs time, not data."""
     async for received in source.batches():
+        watch = metrics.Watch(received)
         batch = await store.without_duplicates(received)
+        watch.lap("deduplicate")
         delta = engine.evaluate(batch)  # pure; sees the new state, adopts nothing
-        with metrics.COMMIT_SECONDS.labels(batch.lane.name.lower()).time():
-            await store.commit(batch, delta.transitions)  # returns only when durable
+        watch.lap("evaluate")
+        await store.commit(batch, delta.transitions)  # returns only when durable
+        watch.lap("commit")
         engine.apply(delta)  # memory follows the database
         await source.ack(batch)  # the only ack there is
+        watch.lap("acknowledge")
         _count(batch, delta)
 
 
@@ -52,9 +56,10 @@ def _count(batch: Batch, delta: Delta) -> None:
     lane = batch.lane.name.lower()
     metrics.STORED.labels(lane).inc(len(np.unique(batch.readings["message"][batch.readings["stored"]])))
     metrics.DUPLICATE.labels(lane).inc(batch.duplicates)
-    metrics.DEAD.labels(lane).inc(sum(letter.whole for letter in batch.dead))
-    metrics.PARTLY_DEAD.labels(lane).inc(sum(not letter.whole for letter in batch.dead))
+    for letter in batch.dead:
+        (metrics.DEAD if letter.whole else metrics.PARTLY_DEAD).labels(lane, letter.reason).inc()
     for reason, count in batch.ignored.items():
         metrics.IGNORED.labels(lane, reason).inc(count)
     for transition in delta.transitions:
         metrics.TRANSITIONS.labels(transition.kind, transition.move.value).inc()
+    metrics.LINE.set_to_current_time()

@@ -27,17 +27,22 @@ class Registry:
         self._ids: dict[str, int] = {}
         self._strangers: dict[str, int] = {}
         self.stranger_ids: set[int] = set()
-        self._self_registered = 0
+        self._self_registered: set[int] = set()
+
+    def __len__(self) -> int:
+        """Count the devices that are known, strangers included."""
+        return len(self._ids) + len(self._strangers)
 
     def learn(self, device: str, device_id: int, *, self_registered: bool) -> None:
-        """Take up one device from the database."""
+        """Take up one device from the database, or what has become of it: a stranger may be entered."""
         stranger = self_registered and (
             self._settings.unknown_devices == "dead_letter" or device.startswith("?")
         )
-        (self._strangers if stranger else self._ids)[device] = device_id
-        if stranger:
-            self.stranger_ids.add(device_id)
-        self._self_registered += self_registered
+        known, other = (self._strangers, self._ids) if stranger else (self._ids, self._strangers)
+        known[device] = device_id
+        other.pop(device, None)
+        for ids, belongs in ((self.stranger_ids, stranger), (self._self_registered, self_registered)):
+            (ids.add if belongs else ids.discard)(device_id)
 
     def telemetry_id(self, device: str) -> int | None:
         """Return the id of a device whose readings are stored."""
@@ -52,7 +57,7 @@ class Registry:
         """Register devices, name to region: all that call for help, the others while there is room."""
         room = 0
         if self._settings.unknown_devices == "register":
-            room = max(0, self._settings.max_registered - self._self_registered - len(life))
+            room = max(0, self._settings.max_registered - len(self._self_registered) - len(life))
         wanted = {**dict(list(others.items())[:room]), **life}
         if not wanted:
             return []

@@ -33,8 +33,13 @@ class Source:
         session_lost: Callable[[Lane, int], Awaitable[None]],
         enrol: Callable[[list[int]], None],
         forgive: Callable[[int], None],
+        learn_news: Callable[[], bool],
     ) -> None:
-        """Call `enrol(device_ids)` for strangers, `forgive(now)` when nobody could be heard until now."""
+        """Call `enrol(device_ids)` for strangers, `forgive(now)` when nobody could be heard until now.
+
+        `learn_news()` is called between two batches, where the registry and the engine may change, and says
+        whether there may be more.
+        """
         limits = settings.ingest
         stamp = Stamp(clock)
         self._wake = asyncio.Event()
@@ -42,11 +47,13 @@ class Source:
         self._registry = registry
         self._enrol = enrol
         self._forgive = forgive
+        self._learn_news = learn_news
         self._decoder = Decoder(registry, limits.max_payload)
         self._batch_rows = limits.batch_rows
         self._next_tick = 0.0
         self._heard_by: tuple[int, ...] = ()
         self._looked_at = clock.now()
+        self._taken: dict[Lane, int] = {}
         self.sessions = {
             lane: Session(
                 lane,
@@ -54,7 +61,7 @@ class Source:
                 settings.broker,
                 receive_max=receive_max,
                 stamp=stamp,
-                wake=self._wake.set,
+                wake=self.wake,
                 session_lost=session_lost,
             )
             for lane, filters, receive_max in (
@@ -68,6 +75,10 @@ class Source:
         """Say whether both sessions are up."""
         return all(session.connected for session in self.sessions.values())
 
+    def wake(self) -> None:
+        """Look again at once: there is something to do."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Keep both sessions up; raises FatalError where a retry would not help."""
         async with asyncio.TaskGroup() as group:
@@ -79,6 +90,8 @@ class Source:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
+            if self._learn_news():
+                self.wake()
             self._note_deafness()
             if self.sessions[Lane.URGENT].inbox.count:
                 yield await self._take(Lane.URGENT)
@@ -90,6 +103,12 @@ class Source:
             else:
                 await self._until_woken(self._next_tick - loop.time())
 
+    def lag(self, lane: Lane) -> float:
+        """Return the age, in real seconds, of a lane's oldest message that is not yet acknowledged."""
+        inbox = self.sessions[lane].inbox
+        oldest = self._taken.get(lane) or (inbox.oldest if inbox.count else self._clock.now())
+        return max(0, self._clock.now() - oldest) / SECOND / self._clock.speed
+
     def recall(self, batch: Batch) -> None:
         """Complete a batch that a restore read from the history, before it is judged again."""
         self._decoder.recall(batch)
@@ -99,6 +118,7 @@ class Source:
         if len(batch.receipts):
             self.sessions[batch.lane].puback(batch.connection, batch.receipts["packet_id"])
             metrics.IN_FLIGHT.labels(batch.lane.name.lower()).dec(len(batch.receipts))
+            del self._taken[batch.lane]
 
     def _note_deafness(self) -> None:
         """Silence counts from the moment at which devices can be heard again."""
@@ -129,10 +149,12 @@ class Source:
         connection, deliveries = self.sessions[lane].inbox.take(self._batch_rows)
         metrics.RECEIVED.labels(lane.name.lower()).inc(len(deliveries))
         metrics.IN_FLIGHT.labels(lane.name.lower()).inc(len(deliveries))
+        self._taken[lane] = deliveries[0].received_at
         life, others = self._decoder.strangers(deliveries)
         if life or others:
             self._enrol(await self._registry.admit(life, others))
-        batch = self._decoder.decode(lane, deliveries, self._heard_until())
+        with metrics.STAGE_SECONDS.labels(lane.name.lower(), "decode").time():
+            batch = self._decoder.decode(lane, deliveries, self._heard_until())
         batch.connection = connection
         batch.scan = self._caught_up()
         return batch

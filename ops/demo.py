@@ -184,15 +184,20 @@ async def _play(town: Town, stage: _Stage, screen: Screen) -> list[str]:
 
 
 def _say_how_to_try(console: Console, stage: _Stage) -> None:
-    """Show how to call for help by hand, and where to see it."""
+    """Show how to enter a device and its person by hand, let it call for help, and see whose alarm it is."""
     town = urlsplit(stage.broker.town_url)
     login = f"-h {town.hostname} -p {town.port} -u {town.username} -P {town.password}"
-    topic = uplink("430602", "BELL-0001", "sos")
-    config = stage.scratch / "carebell.toml"
-    console.print(f"by hand   mosquitto_pub -V 5 {login} -q 1 -t {topic} -m '{{}}'", soft_wrap=True)
-    console.print(
-        f"          {Path(sys.executable).with_name('carebell')} alarm list --config {config}", soft_wrap=True
+    topic = uplink("430602", "BELL-9001", "sos")
+    lines = (
+        f"export CAREBELL_CONFIG={stage.scratch / 'carebell.toml'} PATH={Path(sys.executable).parent}:$PATH",
+        "carebell person import docs/examples/people.csv",
+        "carebell device import docs/examples/devices.csv",
+        f"mosquitto_pub -V 5 {login} -q 1 -t {topic} -m '{{}}'",
+        "carebell alarm list --device BELL-9001",
     )
+    console.print("by hand, in a second terminal:")
+    for line in lines:
+        console.print(f"    {line}", soft_wrap=True, highlight=False)
 
 
 def _say_what_it_runs_on(console: Console, stage: _Stage) -> None:

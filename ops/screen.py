@@ -66,18 +66,19 @@ def _clock_parameters(screen: Screen) -> dict[str, float]:
 
 
 def _sums(text: str) -> dict[str, float]:
-    """Sum each metric over its labels."""
+    """Sum each metric over its labels, but for the stage of the line, which stands behind its name."""
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+            name = f"{sample.name} {sample.labels.get('stage', '')}".rstrip()
+            sums[name] = sums.get(name, 0.0) + sample.value
     return sums
 
 
 def _figures(screen: Screen) -> Table:
     seen_metrics = screen.metrics
-    commits = seen_metrics.get("carebell_commit_seconds_count", 0.0)
-    mean = seen_metrics.get("carebell_commit_seconds_sum", 0.0) / commits * 1000 if commits else 0.0
+    commits = seen_metrics.get("carebell_stage_seconds_count commit", 0.0)
+    mean = seen_metrics.get("carebell_stage_seconds_sum commit", 0.0) / commits * 1000 if commits else 0.0
     p50, p99 = screen.latencies
     table = Table.grid(padding=(0, 2))
     table.add_row("desk 值班台", Text(screen.desk, style="bold cyan", overflow="fold"))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from schemas.readings import Event, Quality
+
 
 class Class(StrEnum):
     """What is at stake; it decides who closes the alarm."""
@@ -102,6 +104,34 @@ OUTCOME_ZH = {
 }
 CONDITION_ZH = {"active": "", "cleared": "已恢复"}
 QUALITY_ZH = {"ok": "", "late": "迟到", "unreadable": "报文无法解析"}
+EVENT_ZH = {
+    Event.SOS: "紧急呼叫",
+    Event.FALL_DETECTED: "疑似跌倒",
+    Event.FALL_CONFIRMED: "确认跌倒",
+    Event.FALL_CANCELLED: "取消跌倒",
+    Event.LOW_BATTERY: "电量低",
+    Event.TAMPER: "设备被拆",
+    Event.MAINS_LOST: "市电中断",
+    Event.MAINS_RESTORED: "市电恢复",
+    Event.TEST: "测试",
+    Event.RESET: "复位",
+    Event.REMOVED: "设备摘除",
+    Event.WORN: "佩戴",
+    Event.CHECK_IN: "报平安",
+    Event.AREA_LEFT: "离开区域",
+    Event.AREA_ENTERED: "进入区域",
+    Event.ONLINE: "上线",
+    Event.OFFLINE: "离线",
+}
+TIME_ZH = {
+    Quality.OK: "",
+    Quality.MISSING: "未带时间",
+    Quality.ASSUMED_ZONE: "时区为推定",
+    Quality.FUTURE: "时间超前",
+    Quality.EPOCH: "时钟未设",
+    Quality.LATE: "迟到",
+    Quality.UNREADABLE: "报文无法解析",
+}
 
 
 @dataclass(frozen=True)

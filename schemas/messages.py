@@ -1,12 +1,14 @@
-"""Pydantic models of every channel's payload: one JSON object, all fields optional unless said.
+"""Pydantic models of what is said over MQTT: each message one JSON object, all fields optional unless said.
 
 `ADAPTERS` validate straight from JSON bytes into dicts, which is the fastest thing pydantic does. Numeric
-strings and nulls are accepted, for real devices send them; unknown fields are passed over.
+strings and nulls are accepted, for real devices send them; unknown fields are passed over. What a device
+should send is stricter: `docs/contracts` publishes it from these models, descriptions and units included.
 """
 
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from schemas.topics import Channel
@@ -15,10 +17,22 @@ _CONFIG = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 Milliseconds = Annotated[int, Field(ge=-(2**53), le=2**53, description="epoch milliseconds, device clock")]
 Counter = Annotated[int, Field(ge=0, le=2**53, description="counter of the device's messages")]
-Latitude = Annotated[float, Field(ge=-90, le=90, description="degrees, WGS-84")]
-Longitude = Annotated[float, Field(ge=-180, le=180, description="degrees, WGS-84")]
-Steps = Annotated[int, Field(ge=0, le=10_000_000, description="count")]
-Room = Annotated[str, Field(max_length=32, pattern=r"^[^\x00-\x1f]*$", description="where motion was seen")]
+Latitude = Annotated[float, Field(ge=-90, le=90, description="latitude, degrees, WGS-84")]
+Longitude = Annotated[float, Field(ge=-180, le=180, description="longitude, degrees, WGS-84")]
+Steps = Annotated[int, Field(ge=0, le=10_000_000, description="steps, count")]
+Room = Annotated[
+    str,
+    Field(
+        max_length=32,
+        pattern=r"^[^\x00-\x1f]*$",
+        description="where motion was seen, without control characters",
+        # in some languages $ also matches before a last line feed; this says it to all of them
+        json_schema_extra={"not": {"pattern": r"[\x00-\x1f]"}},
+    ),
+]
+Source = Annotated[Literal["button", "cord", "pendant", "voice"], Field(description="what was used")]
+Phase = Annotated[Literal["detected", "confirmed", "cancelled"], Field(description="how far it has come")]
+Connection = Annotated[Literal["online", "offline"], Field(description="offline is also the last will")]
 
 
 class _Common(TypedDict, total=False):
@@ -30,7 +44,7 @@ class _Common(TypedDict, total=False):
 class Sos(_Common, total=False):
     """Somebody asks for help. An empty object is enough."""
 
-    source: Literal["button", "cord", "pendant", "voice"] | None
+    source: Source | None
     lat: Latitude | None
     lon: Longitude | None
 
@@ -39,8 +53,8 @@ class Sos(_Common, total=False):
 class Fall(_Common, total=False):
     """A fall was detected, confirmed, or cancelled by the wearer; without a phase it is a detected one."""
 
-    phase: Literal["detected", "confirmed", "cancelled"] | None
-    confidence: Annotated[float, Field(ge=0, le=1, description="0..1")] | None
+    phase: Phase | None
+    confidence: Annotated[float, Field(ge=0, le=1, description="how sure the device is, 0..1")] | None
 
 
 EventKind = Literal[
@@ -62,27 +76,27 @@ EventKind = Literal[
 class Event(_Common, total=False):
     """Something happened to the device or its wearer."""
 
-    kind: Required[EventKind]
+    kind: Required[Annotated[EventKind, Field(description="what happened; check_in is the wearer's 报平安")]]
 
 
 @with_config(_CONFIG)
 class Heartbeat(_Common, total=False):
     """The device lives."""
 
-    battery: Annotated[float, Field(ge=0, le=100, description="%")] | None
-    rssi: Annotated[float, Field(ge=-200, le=50, description="dBm")] | None
+    battery: Annotated[float, Field(ge=0, le=100, description="charge, %")] | None
+    rssi: Annotated[float, Field(ge=-200, le=50, description="signal strength, dBm")] | None
     mains: Annotated[bool, Field(description="on mains power")] | None
 
 
 class Vital(_Common, total=False):
     """What a band measured at one moment. 0, 1, 254 and 255 in `hr` and `spo2` mean no reading."""
 
-    hr: Annotated[float, Field(ge=0, le=300, description="bpm")] | None
-    spo2: Annotated[float, Field(ge=0, le=255, description="%")] | None
-    temp: Annotated[float, Field(ge=0, le=60, description="degC")] | None
-    sbp: Annotated[float, Field(ge=0, le=350, description="mmHg")] | None
-    dbp: Annotated[float, Field(ge=0, le=300, description="mmHg")] | None
-    glucose: Annotated[float, Field(ge=0, le=100, description="mmol/L")] | None
+    hr: Annotated[float, Field(ge=0, le=300, description="heart rate, bpm")] | None
+    spo2: Annotated[float, Field(ge=0, le=255, description="blood oxygen saturation, %")] | None
+    temp: Annotated[float, Field(ge=0, le=60, description="body temperature, degC")] | None
+    sbp: Annotated[float, Field(ge=0, le=350, description="systolic blood pressure, mmHg")] | None
+    dbp: Annotated[float, Field(ge=0, le=300, description="diastolic blood pressure, mmHg")] | None
+    glucose: Annotated[float, Field(ge=0, le=100, description="blood glucose, mmol/L")] | None
     worn: Annotated[bool, Field(description="on the wrist")] | None
     steps: Steps | None
 
@@ -91,24 +105,37 @@ class Vital(_Common, total=False):
 class Vitals(Vital, total=False):
     """One measurement, or `readings`: a late batch of them."""
 
-    readings: Annotated[list[Vital], Field(max_length=1000)] | None
+    readings: Annotated[list[Vital], Field(max_length=1000, description="a late batch")] | None
 
 
 @with_config(_CONFIG)
 class Activity(_Common, total=False):
     """Somebody moves at home."""
 
-    motion: bool | None
+    motion: Annotated[bool, Field(description="somebody moves")] | None
     steps: Steps | None
     room: Room | None
 
 
-@with_config(_CONFIG)
+@with_config({**_CONFIG, "json_schema_extra": {"required": ["status"]}})
 class Status(_Common, total=False):
     """The device's own word on its connection, as an object; the bare words online and offline do as well."""
 
-    status: Literal["online", "offline"] | None
-    state: Literal["online", "offline"] | None
+    status: Connection | None
+    state: SkipJsonSchema[Connection | None]  # read where `status` is missing, and not published
+
+
+class Downlink(BaseModel):
+    """What duty does about an alarm of life, told to its device: a bell can light "help is coming"."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alarm_id: Annotated[int, Field(description="number of the alarm: several messages are about one alarm")]
+    kind: Annotated[str, Field(description="kind of the alarm, as sos or fall")]
+    state: Annotated[
+        Literal["raised", "acknowledged", "dispatched", "closed"],
+        Field(description="raised again and again while it is open; dispatched: somebody is on the way"),
+    ]
 
 
 MODELS: dict[Channel, Any] = {

@@ -88,15 +88,17 @@ async def raise_alarm(
     moment = at + timedelta(seconds=after)
     row = await one(
         connection,
-        "INSERT INTO alarms (device_id, kind, class, severity, quality, condition, raised_at, last_at)"
-        " VALUES (%s, %s, %s, %s, %s, 'active', %s, %s) RETURNING alarm_id",
-        device_id,
+        "INSERT INTO alarms"
+        " (device_id, kind, class, severity, quality, condition, raised_at, last_at, person_id)"
+        " SELECT device_id, %s, %s, %s, %s, 'active', %s, %s, person_id FROM devices WHERE device_id = %s"
+        " RETURNING alarm_id",
         kind,
         known.alarm_class.value,
         known.severity.value,
         quality,
         moment,
         moment,
+        device_id,
     )
     return int(row["alarm_id"])
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Install what the tests run against: mosquitto and Chromium from Debian, and TimescaleDB from Debian trixie in a directory
-# of its own, outside the work tree. Safe to run again; the second time it takes no time.
+# Install what the tests run against: mosquitto, Prometheus, Chromium and systemd's checker from Debian, and TimescaleDB from
+# Debian trixie in a directory of its own, outside the work tree. Safe to run again; the second time it takes no time.
 #
 #   tests/services.sh install    install what is missing
 #   tests/services.sh where      print where TimescaleDB lies
@@ -21,14 +21,31 @@ apt_install() {
     apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
 }
 
+# We run our own; the one that a package starts would only hold the port.
+disable() {
+    systemctl disable --now "$1" >/dev/null 2>&1 || service "$1" stop >/dev/null 2>&1 || true
+}
+
 install_mosquitto() {
     if ! PATH="$PATH:/usr/sbin" command -v mosquitto >/dev/null; then
         apt_install mosquitto
-        # We run our own brokers; the one that the package starts would only hold port 1883.
-        systemctl disable --now mosquitto >/dev/null 2>&1 || service mosquitto stop >/dev/null 2>&1 || true
+        disable mosquitto
     fi
     # README's by-hand commands are tested with the clients.
     command -v mosquitto_pub >/dev/null || apt_install mosquitto-clients
+}
+
+install_prometheus() {
+    if ! command -v promtool >/dev/null; then
+        apt_install prometheus
+        disable prometheus
+    fi
+}
+
+# What reads the units of deploy/systemd, and what makes the passwords of deploy/secrets.sh.
+install_checkers() {
+    command -v systemd-analyze >/dev/null || apt_install systemd
+    command -v openssl >/dev/null || apt_install openssl
 }
 
 install_chromium() {
@@ -71,6 +88,8 @@ install)
     exec 9>"$cache/lock"
     flock 9 # two test runs at once install once
     install_mosquitto
+    install_prometheus
+    install_checkers
     install_chromium
     install_timescaledb
     ;;

@@ -88,3 +88,19 @@ def test_what_stands_for_a_malformed_topic_is_no_device(policy: str) -> None:
     admit(known, ["?0123456789abcdef"], [])
     assert known.life_id("?0123456789abcdef") == 1
     assert known.telemetry_id("?0123456789abcdef") is None
+
+
+def test_a_stranger_that_is_entered_is_one_no_more() -> None:
+    """Learnt again as entered, a device is heard, and makes room for another one."""
+    known, _ = registry(unknown_devices="dead_letter")
+    admit(known, ["A"], [])
+    known.learn("A", 1, self_registered=False)
+    assert (known.telemetry_id("A"), known.life_id("A"), known.stranger_ids, len(known)) == (1, 1, set(), 1)
+
+
+def test_a_device_that_is_learnt_twice_takes_one_place() -> None:
+    """Reading the same rows again does not use up the cap."""
+    known, _ = registry(unknown_devices="register", max_registered=2)
+    admit(known, [], ["A"])
+    known.learn("A", 1, self_registered=True)
+    assert admit(known, [], ["B", "C"]) == [2]

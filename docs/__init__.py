@@ -1,0 +1,1 @@
+"""Documents, and beside them what generates some of them."""

@@ -1,0 +1,143 @@
+"""系统运行: whether the line does its work, from the bridge's own counts."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from grafana import panels as p
+
+WORDS = {
+    "urgent": "紧急",
+    "telemetry": "遥测",
+    "decode": "解码",
+    "deduplicate": "去重",
+    "evaluate": "判断",
+    "commit": "提交",
+    "acknowledge": "应答",
+}
+"""The labels of the metrics that people read."""
+
+QUANTILE = (
+    "histogram_quantile({q},"
+    " sum by (lane, stage, le) (rate(carebell_stage_seconds_bucket[$__rate_interval])))"
+)
+
+
+def board() -> Dashboard:
+    """Return the board of ops."""
+    return (
+        p.board("carebell-system", "系统运行", "消息线路是否正常，数据来自 Prometheus。", "30s", "now-3h")
+        .with_panel(
+            p.gauge(
+                "线路停顿",
+                ("time() - carebell_line_timestamp_seconds", "停顿"),
+                width=4,
+                levels={10: p.YELLOW, 30: p.RED},
+            )
+            .description("距上次完成一批消息的时间；超过 30 秒即为停顿。")
+            .unit("s")
+            .decimals(0)
+        )
+        .with_panel(
+            p.gauge(
+                "对账差额", ("abs(carebell_identity_difference)", "差额"), width=4, levels={1: p.RED}
+            ).description("收到 − 入库 − 重复 − 死信 − 忽略 − 在途，必须为 0。")
+        )
+        .with_panel(
+            p.gauge(
+                "MQTT 会话",
+                ("carebell_session_connected", "{{lane}}"),
+                width=4,
+                levels={float("-inf"): p.RED, 1: p.GREEN},
+            )
+            .mappings(p.mapping({"0": "断开", "1": "已连接"}))
+            .transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.gauge(
+                "一小时内",
+                ("sum(increase(carebell_messages_dead_total[1h])) or vector(0)", "死信"),
+                ("sum(increase(carebell_sessions_lost_total[1h])) or vector(0)", "会话丢失"),
+                ("sum(increase(carebell_database_retries[1h])) or vector(0)", "数据库重试"),
+                width=8,
+                levels={1: p.ORANGE},
+            ).decimals(0)
+        )
+        .with_panel(p.gauge("设备", ("carebell_devices", "设备"), width=4, levels={float("-inf"): p.BLUE}))
+        .with_panel(
+            p.measured(
+                "触发中的线路告警",
+                "short",
+                ('count by (alertname) (ALERTS{alertstate="firing"})', "{{alertname}}"),
+                width=24,
+            )
+            .height(5)
+            .description("没有数据即没有告警；含义与处理见 Prometheus 的 Alerts 页面。")
+        )
+        .with_panel(
+            p.measured(
+                "消息速率",
+                "条/秒",
+                ("sum by (lane) (rate(carebell_messages_received_total[$__rate_interval]))", "{{lane}} 收到"),
+                ("sum by (lane) (rate(carebell_messages_stored_total[$__rate_interval]))", "{{lane}} 入库"),
+            ).transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured("滞后", "s", ("max by (lane) (carebell_lag_seconds)", "{{lane}}"))
+            .description("最早一条未应答消息的等待时间。")
+            .transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured("各阶段耗时 p50", "s", (QUANTILE.format(q=0.5), "{{lane}} {{stage}}")).transformations(
+                p.renamed(WORDS)
+            )
+        )
+        .with_panel(
+            p.measured(
+                "各阶段耗时 p99", "s", (QUANTILE.format(q=0.99), "{{lane}} {{stage}}")
+            ).transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured(
+                "死信（按原因）",
+                "short",
+                (
+                    "sum by (lane, reason) (increase(carebell_messages_dead_total[$__rate_interval]))",
+                    "{{lane}} {{reason}}",
+                ),
+                (
+                    "sum by (lane, reason) (increase(carebell_messages_partly_dead_total[$__rate_interval]))",
+                    "{{lane}} {{reason}}（部分）",
+                ),
+            ).transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured(
+                "在途与等待",
+                "short",
+                ("sum by (lane) (carebell_messages_in_flight)", "{{lane}} 在途"),
+                ("sum by (lane) (carebell_messages_waiting)", "{{lane}} 等待"),
+            ).transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured(
+                "重复与忽略",
+                "short",
+                (
+                    "sum by (lane) (increase(carebell_messages_duplicate_total[$__rate_interval]))",
+                    "{{lane}} 重复",
+                ),
+                (
+                    "sum by (lane, reason) (increase(carebell_messages_ignored_total[$__rate_interval]))",
+                    "{{lane}} 忽略 {{reason}}",
+                ),
+            ).transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured(
+                "磁盘",
+                "bytes",
+                ("carebell_disk_free_bytes", "可用 {{directory}}"),
+                ("carebell_disk_size_bytes", "总量 {{directory}}"),
+                ("carebell_database_bytes", "数据库"),
+            ).description("数据库所在的磁盘；接收程序看不到它时没有数据。")
+        )
+    )

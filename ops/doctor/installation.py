@@ -1,0 +1,78 @@
+"""The doctor's look at what stands on this machine: settings, secrets, rules, and the bridge that runs."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from ops.doctor.finding import Finding, State, fault, judge
+from rules import ruleset
+from schemas.errors import UsageError
+from schemas.settings import Settings
+
+
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """Look at what may be set so and should not be where real people depend on it."""
+    broker, tokens, clock = settings.broker, settings.duty.tokens, settings.clock.clock()
+    part = "settings"
+    login = "set broker.username and broker.password_file"
+    yield judge(part, "broker login", broker.username or "none", bool(broker.username), login)
+    if broker.password_file:
+        yield _secret_file("broker.password_file", Path(broker.password_file))
+    elif broker.password:
+        advice = "put it into a file of its own and name that in broker.password_file"
+        yield fault(part, "broker password", "in the configuration", advice, otherwise=State.WARNING)
+    advice = "`carebell token new NAME` makes one for each operator"
+    yield judge(part, "desk tokens", str(len(tokens)), bool(tokens), advice)
+    kind = "real time" if clock.is_real else "injected time"
+    yield judge(part, "clock", kind, clock.is_real, "remove [clock]: only demo, sim and tests may set it")
+
+
+def _secret_file(key: str, path: Path) -> Finding:
+    try:
+        path.read_bytes()
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return fault("settings", key, f"{path}: {error.strerror}", "let carebell's user read it")
+    closed = not mode & stat.S_IROTH
+    advice = f"everybody on this machine may read it: chmod 640 {path}"
+    return judge("settings", key, f"{path}, mode {mode:o}", closed, advice, otherwise=State.WARNING)
+
+
+def check_rules(settings: Settings) -> Iterator[Finding]:
+    """Read the rule file as the bridge would."""
+    path = Path(settings.ingest.rules) if settings.ingest.rules else ruleset.SHIPPED
+    try:
+        rules = ruleset.load(path)
+    except UsageError as error:
+        yield fault("rules", "file", str(path), str(error))
+        return
+    kinds = sorted({rule.kind for rule in rules.each + rules.latched})
+    yield judge("rules", "file", f"{path.name}: {', '.join(kinds)}")
+    found = "a silent device is an alarm" if rules.silence else "no rule has `silence`"
+    advice = "nobody will notice a device that falls silent: add such a rule"
+    yield judge("rules", "silence", found, bool(rules.silence), advice, otherwise=State.WARNING)
+
+
+_READINESS = {
+    "urgent_session": "the session for SOS and falls is down: see the bridge's log",
+    "broker": "a session with the broker is down: see the bridge's log",
+    "database": "the bridge has lost the database and waits for it: see its log",
+    "identity": "messages are not accounted for: keep the bridge's log and restart it",
+}
+
+
+async def check_bridge(settings: Settings) -> list[Finding]:
+    """Ask the running bridge whether it does its work."""
+    url = f"http://{settings.metrics.host}:{settings.metrics.port}/readyz"
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            ready = (await client.get(url)).json()
+    except (httpx.HTTPError, ValueError) as error:
+        found = str(error) or type(error).__name__
+        return [fault("bridge", "running", found, f"start it: `carebell serve`; it answers at {url}")]
+    return [
+        judge("bridge", name, "yes" if holds else "no", holds, _READINESS.get(name, "see the bridge's log"))
+        for name, holds in ready.items()
+    ]
