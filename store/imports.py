@@ -216,6 +216,8 @@ async def _write(
                 raise Rollback(transaction)
             await connection.execute(_SQL["tell_bridge"])
 
+    if kind.noun == "device":
+        await connection.execute(_SQL["number_new_devices"])
     while not await giving_way(connection, lookout, work):
         summary.made_way += 1
         if summary.made_way == MOST_WAYS:

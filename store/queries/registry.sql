@@ -92,7 +92,7 @@ FROM (
 
 -- name: unstage
 DROP VIEW IF EXISTS wanted;
-DROP TABLE IF EXISTS staged
+DROP TABLE IF EXISTS staged, numbered
 
 -- name: count_wanted
 SELECT count(*) FILTER (WHERE is_new) AS new, count(*) FILTER (WHERE changes AND NOT is_new) AS changed,
@@ -138,10 +138,20 @@ ORDER BY s.region LIMIT %(limit)s
 INSERT INTO regions (region, name) SELECT region, name FROM wanted WHERE is_new OR changes
 ON CONFLICT (region) DO UPDATE SET name = excluded.name
 
+-- name: number_new_devices
+-- Numbers are taken once, however often the writing begins anew: the engine has a place for every number up to the highest.
+CREATE TEMPORARY TABLE numbered AS
+SELECT s.key AS device, nextval(pg_get_serial_sequence('devices', 'device_id'))::integer AS device_id
+FROM staged s LEFT JOIN devices d ON d.device = s.key
+WHERE d.device_id IS NULL;
+ANALYZE numbered
+
 -- name: write_new_device
 -- In the index's order, which is the fastest. A device that registered itself since the check is taken over.
-INSERT INTO devices (device, region, model, person_id, heartbeat_seconds)
-SELECT device, region, model, person_id, heartbeat_seconds FROM wanted WHERE is_new ORDER BY device
+INSERT INTO devices (device_id, device, region, model, person_id, heartbeat_seconds) OVERRIDING SYSTEM VALUE
+SELECT n.device_id, device, region, model, person_id, heartbeat_seconds
+FROM wanted w JOIN numbered n USING (device)
+WHERE is_new ORDER BY device
 ON CONFLICT (device) DO UPDATE SET
     region = excluded.region, model = excluded.model, person_id = excluded.person_id,
     heartbeat_seconds = excluded.heartbeat_seconds, self_registered = false, changed_at = now()

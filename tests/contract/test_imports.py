@@ -239,13 +239,16 @@ async def waits(url: str) -> bool:
         await tuples(
             url,
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            " AND strpos(query, 'INSERT INTO devices (device, region, model') > 0",
+            " AND strpos(query, 'INSERT INTO devices (device_id, device') > 0",
         )
     )
 
 
 async def test_who_registers_meanwhile_does_not_wait_for_the_import(url: str) -> None:
-    """A device of the file that calls for the first time is let in at once; the import begins anew."""
+    """A device of the file that calls for the first time is let in at once; the import begins anew.
+
+    What is broken off uses up no numbers: one for each device of the file, the obstacle and the caller.
+    """
     text = "device,region,model\nA-1,430602001,bell\nA-2,430602001,bell\nZ-9,430602001,bell\n"
     async with Obstacle(url, "Z-9"):
         importing = asyncio.create_task(imported(url, DEVICES, text))
@@ -261,6 +264,7 @@ async def test_who_registers_meanwhile_does_not_wait_for_the_import(url: str) ->
     assert await tuples(url, "SELECT device, model, self_registered FROM devices ORDER BY device") == [
         (device, "bell", False) for device in ("A-1", "A-2", "Z-9")
     ]
+    assert await tuples(url, "SELECT nextval(pg_get_serial_sequence('devices', 'device_id'))") == [(6,)]
 
 
 async def test_who_is_known_calls_while_the_import_writes(url: str) -> None:
