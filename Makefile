@@ -29,7 +29,7 @@ demo: .venv/runtime  ## the whole line on embedded parts, with a town that misbe
 
 test: .venv/dev  ## every test, on a real mosquitto and a real TimescaleDB | make test ARGS="tests/unit -k sos"
 	@tests/services.sh install
-	@$(BIN)/python -m pytest --durations=10 $(ARGS)
+	@$(BIN)/python -m pytest --durations=10 --numprocesses=3 --dist=worksteal $(ARGS)
 
 check: .venv/dev  ## lint, format, types, and who may import whom | make check
 	@$(BIN)/ruff check .

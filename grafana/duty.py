@@ -11,22 +11,23 @@ def board() -> Dashboard:
     ages = ("1 分钟内", "1 至 10 分钟", "10 至 60 分钟", "1 至 24 小时", "超过 24 小时")
     return (
         p.board("carebell-duty", "值班告警", "未关闭的告警；生命告警在前，最新的在最上面。", "5s", "now-6h")
-        .with_panel(p.count("未关闭的生命告警", "duty_life", width=6, levels={1: p.RED}))
+        .with_panel(p.count("未关闭的生命告警", "duty_life", width=5, levels={1: p.RED}))
         .with_panel(
             p.count(
-                "最久未确认的生命告警", "duty_oldest", width=5, levels={1: p.YELLOW, 60: p.ORANGE, 180: p.RED}
+                "最久未确认的生命告警", "duty_oldest", width=4, levels={1: p.YELLOW, 60: p.ORANGE, 180: p.RED}
             )
             .description("60 秒内应接 97.5 %，180 秒内应接 99 %。")
             .unit("s")
             .decimals(0)
         )
-        .with_panel(p.count("全部未关闭的告警", "duty_others", width=6, levels={1: p.YELLOW, 100: p.ORANGE}))
+        .with_panel(p.count("全部未关闭的告警", "duty_others", width=5, levels={1: p.YELLOW, 100: p.ORANGE}))
+        .with_panel(p.stalled())
         .with_panel(
             p.listing(
                 "未关闭的告警：级别与时长",
                 "duty_ages",
                 {"级别": p.SEVERITY} | {age: p.measure("none", {0: p.NONE, 1: p.YELLOW}) for age in ages},
-                width=7,
+                width=6,
                 height=5,
             )
         )

@@ -59,6 +59,9 @@ DEVICE_BOARD: Final = "carebell-device"
 
 RED, ORANGE, YELLOW, BLUE, GREEN, NONE = "red", "orange", "yellow", "blue", "green", "transparent"
 
+GAP: Final = 2 * 3600 * 1000
+"""Milliseconds without a value after which a line is broken."""
+
 Column = list[DynamicConfigValue]
 """How one column or series is shown."""
 
@@ -108,6 +111,17 @@ def board(uid: str, title: str, description: str, refresh: str, since: str) -> b
 
 
 # --------------------------------------------------------------------------------------------------- panels
+
+
+def stalled() -> stat.Panel:
+    """Show for how long the line has finished nothing; that nobody knows is as bad."""
+    since = "time() - carebell_line_timestamp_seconds or on() vector(86400)"
+    panel = gauge("线路停顿", (since, "停顿"), width=4, levels={10: YELLOW, 30: RED})
+    return (
+        panel.description("距上次完成一批消息的时间；超过 30 秒即为停顿，新的呼救不会成为告警。")
+        .unit("s")
+        .decimals(0)
+    )
 
 
 def count(title: str, query: str, *, width: int, levels: Mapping[float, str]) -> stat.Panel:
@@ -164,8 +178,8 @@ def course(
 ) -> timeseries.Panel:
     """Show the rows of a query over time, a line or bars for each column but `time`."""
     panel = _lines(title, unit, width).datasource(POSTGRES).with_target(Sql(query, "time_series"))
-    if bars:
-        panel = panel.draw_style(GraphDrawStyle.BARS).fill_opacity(60)
+    # no line is drawn through a night without the band
+    panel = panel.draw_style(GraphDrawStyle.BARS).fill_opacity(60) if bars else panel.insert_nulls(GAP)
     for name, properties in (columns or {}).items():
         panel = panel.override_by_name(name, properties)
     return panel

@@ -25,17 +25,7 @@ def board() -> Dashboard:
     """Return the board of ops."""
     return (
         p.board("carebell-system", "系统运行", "消息线路是否正常，数据来自 Prometheus。", "30s", "now-3h")
-        .with_panel(
-            p.gauge(
-                "线路停顿",
-                ("time() - carebell_line_timestamp_seconds", "停顿"),
-                width=4,
-                levels={10: p.YELLOW, 30: p.RED},
-            )
-            .description("距上次完成一批消息的时间；超过 30 秒即为停顿。")
-            .unit("s")
-            .decimals(0)
-        )
+        .with_panel(p.stalled())
         .with_panel(
             p.gauge(
                 "对账差额", ("abs(carebell_identity_difference)", "差额"), width=4, levels={1: p.RED}

@@ -33,6 +33,8 @@ async def watch_disk(settings: Settings) -> None:
                 await measure_once(settings)
         except (psycopg.Error, UsageError, TimeoutError) as error:
             log.warning("disk and size of the database cannot be measured: %r", error)
+            for gauge in (metrics.DISK_FREE, metrics.DISK_SIZE):
+                gauge.clear()
         await asyncio.sleep(EVERY)
 
 

@@ -38,7 +38,7 @@ class News:
         """Read from the database of this URL; `run` does it."""
         self._url = url
         self._parts: deque[list[Device]] = deque()
-        self._heard_until = datetime.now(UTC)
+        self._heard_until: datetime | None = None
 
     def take(self) -> list[Device]:
         """Return the next devices to learn, at most PART; none if there is no news."""
@@ -58,24 +58,33 @@ class News:
 
     async def _listen(self, connection: AsyncConnection, arrived: Callable[[], None]) -> None:
         await connection.execute(_QUERIES["listen_to_registry"])
-        since = self._heard_until - LONGEST_IMPORT
+        since = (self._heard_until or await _server_time(connection)) - LONGEST_IMPORT
         while True:
-            async for part in self._changed(connection, since):
+            self._heard_until = await _server_time(connection)
+            async for part in _changed(connection, since):
                 self._parts.append(part)
                 arrived()
             notices = [notice async for notice in connection.notifies(stop_after=1)]
-            since = min(self._time(notice.payload) for notice in notices)
+            oldest = self._heard_until - LONGEST_IMPORT
+            since = min(_time(notice.payload, oldest) for notice in notices)
 
-    def _time(self, payload: str) -> datetime:
-        """Read what a notice says; anybody may send one, and one without a time means what is recent."""
-        try:
-            return datetime.fromisoformat(payload).astimezone(UTC)
-        except ValueError:
-            return self._heard_until - LONGEST_IMPORT
 
-    async def _changed(self, connection: AsyncConnection, since: datetime) -> AsyncIterator[list[Device]]:
-        self._heard_until = datetime.now(UTC)
-        async with connection.transaction(), connection.cursor("news") as cursor:
-            await cursor.execute(_QUERIES["devices_since"], {"since": since})
-            while rows := await cursor.fetchmany(PART):
-                yield [Device(*row) for row in rows]
+def _time(payload: str, oldest: datetime) -> datetime:
+    """Read what a notice says; anybody may send one, so what makes no sense means the oldest."""
+    try:
+        return max(oldest, datetime.fromisoformat(payload).astimezone(UTC))
+    except (ValueError, OverflowError):
+        return oldest
+
+
+async def _server_time(connection: AsyncConnection) -> datetime:
+    """Return the time on the clock by which rows say when they changed."""
+    row = await (await connection.execute(_QUERIES["server_time"])).fetchone()
+    return row[0] if row else datetime.now(UTC)
+
+
+async def _changed(connection: AsyncConnection, since: datetime) -> AsyncIterator[list[Device]]:
+    async with connection.transaction(), connection.cursor("news") as cursor:
+        await cursor.execute(_QUERIES["devices_since"], {"since": since})
+        while rows := await cursor.fetchmany(PART):
+            yield [Device(*row) for row in rows]

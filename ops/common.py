@@ -30,7 +30,8 @@ _T = TypeVar("_T")
 
 def fail(sentence: str, code: int = 1) -> NoReturn:
     """Print one sentence on standard error and exit."""
-    typer.echo(f"carebell: {sentence}", err=True)
+    shown = "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in sentence)
+    typer.echo(f"carebell: {shown}", err=True)
     raise typer.Exit(code)
 
 
@@ -40,6 +41,11 @@ def load_settings(config: Path | None) -> Settings:
         return Settings.load(config)
     except UsageError as error:
         fail(str(error), 2)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says in its first line, or what it is if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -54,7 +60,11 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     except CarebellError as error:
         fail(str(error))
     except psycopg.OperationalError as error:
-        fail(f"the database does not answer: {str(error).strip().splitlines()[0]}")
+        fail(f"the database does not answer: {first_line(error)}")
+    except psycopg.Error as error:
+        fail(f"the database refuses: {first_line(error)}")
+    except UnicodeEncodeError:
+        fail("an argument is not UTF-8: set the terminal to UTF-8", 2)
     except asyncio.CancelledError:
         raise typer.Exit(128 + signal.SIGTERM) from None
     except KeyboardInterrupt:
@@ -69,7 +79,7 @@ async def connected(settings: Settings) -> AsyncIterator[AsyncConnection]:
             settings.database.url, autocommit=True, connect_timeout=5, application_name="carebell"
         )
     except psycopg.OperationalError as error:
-        raise WeatherError(f"the database does not answer: {str(error).strip().splitlines()[0]}") from error
+        raise WeatherError(f"the database does not answer: {first_line(error)}") from error
     async with connection:
         yield connection
 

@@ -30,7 +30,7 @@ _SPAN = ("device", "person", "name", "since", "until")
 _ALARM = ("alarm_id", "device", "kind", "severity", "handling", "raised_at", "person")
 
 _Device = Annotated[str, typer.Argument(metavar="DEVICE", help="The id, as it stands in the topic.")]
-_Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+_Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many.")]
 
 
 @app.command("import")
@@ -96,7 +96,7 @@ def move(
         fail("say either --to PERSON or --none", 2)
     if region is not None:
         try:
-            cells.region(region)
+            region = cells.region(region)
         except ValueError as error:
             fail(f"--region {error}", 2)
     _print(run(_move(device, to, region, config)), as_json)

@@ -44,7 +44,7 @@ def import_(
 @app.command("list")
 def list_(
     name: Annotated[str | None, typer.Option("--name", help="Only whose name holds this.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many.")] = 200,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -34,7 +34,7 @@ def import_(
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 1000,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many.")] = 1000,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -25,6 +25,8 @@ InsecureOption = Annotated[
 RESTART_AFTER = 1.0
 """Seconds before a part that ended is started again."""
 MAINTAIN_EVERY = 3600.0
+MAINTAIN_AGAIN = 60.0
+"""Seconds after one that failed."""
 STARTED = 10.0
 """A part that ends by itself within so many seconds has not started: that is for people to see to."""
 
@@ -101,9 +103,11 @@ async def _maintain(*file: str) -> None:
         except OSError as error:
             log.warning("carebell db maintain cannot be run: %s; trying again later", error)
         else:
-            if code:
-                log.warning("carebell db maintain ended with %d; trying again later", code)
-        await asyncio.sleep(MAINTAIN_EVERY)
+            if not code:
+                await asyncio.sleep(MAINTAIN_EVERY)
+                continue
+            log.warning("carebell db maintain ended with %d; trying again later", code)
+        await asyncio.sleep(MAINTAIN_AGAIN)
 
 
 async def _end_of(*arguments: str) -> int:

@@ -79,7 +79,7 @@ def _first_bad_line(file: BinaryIO, encoding: str) -> tuple[int, int]:
             good = error.object[: error.start]
             return line + good.count(b"\n"), chinese + len(_CJK.findall(good.decode(encoding)))
         line += text.count("\n")
-        chinese = chinese or len(_CJK.findall(text))
+        chinese += len(_CJK.findall(text))
     return 0, chinese
 
 

@@ -23,7 +23,7 @@ _STEPS = (
     *(_M, 2 * _M, 5 * _M, 10 * _M, 15 * _M, 20 * _M, 30 * _M),
     *(_H, 2 * _H, 3 * _H, 6 * _H, 12 * _H, _D, 7 * _D, 30 * _D),
 )
-"""The seconds that Grafana rounds an interval to."""
+"""The seconds that Grafana rounds an interval to; its thresholds between them lie a little elsewhere."""
 
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::(\w+))?\})")
 _MACRO = re.compile(r"\$(__\w+)\(([^)]*)\)")
@@ -60,7 +60,7 @@ def expand(query: str, start: datetime, end: datetime, variables: Mapping[str, s
 
 
 def interval(length: timedelta) -> int:
-    """Return the seconds that one point of a time series stands for in a range of this length."""
+    """Return about the seconds that Grafana lets one point stand for in a range of this length."""
     wanted = length.total_seconds() / MAX_DATA_POINTS
     return max(SHORTEST_INTERVAL, min(_STEPS, key=lambda step: abs(step - wanted)))
 

@@ -184,6 +184,7 @@ async def move(
     Raises RegistryError, with nothing changed, if either is unknown or an open call keeps it with its person.
     """
     await require_current(connection)
+    await connection.execute(_SQL["prepare_session"])
     async with turn(connection, lambda _: None), connection.transaction():
         device_id = await _id_of_device(connection, device)
         person_id = await _id_of_person(connection, person) if person else None

@@ -4,18 +4,21 @@ import queue
 import ssl
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ops.doctor.finding import Finding, State, fault, judge
 from schemas.errors import CarebellError, UsageError
 from schemas.settings import BrokerSettings, Settings
 from schemas.topics import TELEMETRY_FILTERS, URGENT_FILTERS, downlink
+
+T = TypeVar("T")
 
 WAIT: Final = 5.0
 KEPT: Final = 60
@@ -36,7 +39,9 @@ class Visit:
         """Log in as the bridge, or as nobody, under a client id of the doctor's own."""
         self._settings = settings
         self._clean, self._expiry = clean, expiry
-        self._answers: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self._connacks: queue.Queue[tuple[ReasonCode, bool, Properties | None]] = queue.Queue()
+        self._subacks: queue.Queue[ReasonCode] = queue.Queue()
+        self._pubacks: queue.Queue[ReasonCode] = queue.Queue()
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self.session_present = False
         self.limits: dict[str, Any] = {}
@@ -47,12 +52,12 @@ class Visit:
             self._paho.username_pw_set(settings.username, settings.secret() or None)
         if settings.tls:
             self._paho.tls_set_context(ssl.create_default_context(cafile=settings.ca_file or None))
-        self._paho.on_connect = lambda _c, _u, flags, reason, properties: self._answers.put(
+        self._paho.on_connect = lambda _c, _u, flags, reason, properties: self._connacks.put(
             (reason, flags.session_present, properties)
         )
-        self._paho.on_disconnect = lambda _c, _u, _f, reason, _p: self._answers.put((reason, False, None))
-        self._paho.on_subscribe = lambda _c, _u, _m, reasons, _p: self._answers.put(tuple(reasons))
-        self._paho.on_publish = lambda _c, _u, _m, reason, _p: self._answers.put((reason,))
+        self._paho.on_disconnect = lambda _c, _u, _f, reason, _p: self._connacks.put((reason, False, None))
+        self._paho.on_subscribe = lambda _c, _u, _m, reasons, _p: self._subacks.put(reasons[0])
+        self._paho.on_publish = lambda _c, _u, _m, reason, _p: self._pubacks.put(reason)
         self._paho.on_message = lambda _c, _u, message: self.messages.put(message)
 
     def __enter__(self) -> Self:
@@ -68,13 +73,13 @@ class Visit:
                 properties=properties,
             )
             self._paho.loop_start()
-            reason, self.session_present, said = self._answer()
+            reason, self.session_present, said = _answer(self._connacks)
         except (OSError, ValueError) as error:
             raise RefusedError(str(error)) from error
         if reason.is_failure or said is None:
             self._leave()
             raise RefusedError(str(reason))
-        self.limits = said.json()
+        self.limits = said.json()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
@@ -82,27 +87,33 @@ class Visit:
     ) -> None:
         self._leave()
 
-    def subscribe(self, topic_filter: str) -> ReasonCode:
-        """Subscribe at QoS 1 and return the broker's answer."""
-        self._paho.subscribe(topic_filter, qos=1)
-        reason: ReasonCode = self._answer()[0]
-        return reason
+    def subscribe(self, topic_filter: str, *, retained: bool = False) -> ReasonCode:
+        """Subscribe at QoS 1 and return the broker's answer, without what a whole fleet has retained."""
+        handling = (
+            SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+        )
+        self._paho.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainHandling=handling))
+        return _answer(self._subacks)
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """End a subscription, whatever the broker says."""
+        self._paho.unsubscribe(topic_filter)
 
     def publish(self, topic: str, payload: str) -> ReasonCode:
         """Publish at QoS 1 and return the broker's answer."""
         self._paho.publish(topic, payload, qos=1)
-        reason: ReasonCode = self._answer()[0]
-        return reason
-
-    def _answer(self) -> tuple[Any, ...]:
-        try:
-            return self._answers.get(timeout=WAIT)
-        except queue.Empty:
-            raise RefusedError(f"no answer within {WAIT:g} s") from None
+        return _answer(self._pubacks)
 
     def _leave(self) -> None:
         self._paho.disconnect()
         self._paho.loop_stop()
+
+
+def _answer(answers: "queue.Queue[T]") -> T:
+    try:
+        return answers.get(timeout=WAIT)
+    except queue.Empty:
+        raise RefusedError(f"no answer within {WAIT:g} s") from None
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:
@@ -110,6 +121,7 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     broker = settings.broker
     try:
         yield from _bridge_login(broker, settings.ingest.max_payload)
+        yield _dropped(broker)
         yield _session(broker)
         yield _anonymous(broker)
     except (RefusedError, UsageError) as error:
@@ -130,11 +142,11 @@ def _bridge_login(broker: BrokerSettings, max_payload: int) -> Iterator[Finding]
         advice = "let the bridge's user read it at QoS 1: see ops/mosquitto/carebell.acl"
         for topic_filter in (*URGENT_FILTERS, *TELEMETRY_FILTERS):
             reason = visit.subscribe(topic_filter)
-            yield judge("broker", f"may read {topic_filter}", str(reason), reason.value == 1, advice)
+            visit.unsubscribe(topic_filter)
+            yield judge("broker", f"may subscribe to {topic_filter}", str(reason), reason.value == 1, advice)
         reason = visit.publish(downlink("000000", "doctor"), "{}")
         advice = "let the bridge's user write carebell/down/v1/#"
         yield judge("broker", "may write to devices", str(reason), not reason.is_failure, advice)
-        yield _dropped(visit)
 
 
 def _limits(limits: Mapping[str, object], max_payload: int) -> Iterator[Finding]:
@@ -151,14 +163,13 @@ def _limits(limits: Mapping[str, object], max_payload: int) -> Iterator[Finding]
     yield judge("broker", "largest packet", found, enough, advice, otherwise=State.WARNING)
 
 
-def _dropped(visit: Visit) -> Finding:
-    visit.subscribe(DROPPED)
+def _dropped(broker: BrokerSettings) -> Finding:
     try:
-        while (message := visit.messages.get(timeout=1)).topic != DROPPED:
-            pass
-    except queue.Empty:
+        with Visit(broker) as visit:
+            visit.subscribe(DROPPED, retained=True)
+            count = visit.messages.get(timeout=1).payload.decode(errors="replace")
+    except (RefusedError, queue.Empty):
         return judge("broker", "dropped messages", "this broker does not say")
-    count = message.payload.decode(errors="replace")
     advice = "it has thrown messages away: see max_queued_messages in its configuration"
     return judge("broker", "dropped messages", count, count == "0", advice, otherwise=State.WARNING)
 

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from ops.common import connected
+from ops.common import connected, first_line
 from ops.doctor.finding import Finding, State, fault, judge
 from schemas.clock import to_datetime
 from schemas.errors import CarebellError
@@ -23,7 +23,8 @@ SLOW: Final = 1.0
 """Seconds above which a board's query is called slow."""
 NEARLY: Final = 0.9
 """Share of the cap of self-registered devices at which it is time to look."""
-SAFE: Final = {"on", "remote_write", "remote_apply"}
+SAFE: Final = {"on", "local", "remote_write", "remote_apply"}
+HEARD_WITHIN: Final = timedelta(minutes=15)
 MAINTAINED_WITHIN: Final = timedelta(hours=3)
 DAYS_TO_ACT: Final = 14
 NO_CHOICE: Final = {"device": "", "region": ""}
@@ -40,8 +41,7 @@ async def check_database(settings: Settings) -> AsyncIterator[Finding]:
             async for finding in _all(connection, settings):
                 yield finding
     except (CarebellError, psycopg.Error) as error:
-        found = str(error).strip().splitlines()[0]
-        yield fault("database", "answers", found, "see database.url, and whether PostgreSQL runs")
+        yield fault("database", "answers", first_line(error), "see database.url, and whether PostgreSQL runs")
 
 
 async def _all(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:
@@ -106,9 +106,21 @@ async def _registry(connection: AsyncConnection, settings: Settings) -> list[Fin
     ]
 
 
+async def _heard(connection: AsyncConnection, now: datetime) -> Finding:
+    """Look whether anything arrives at all: a broker may grant a subscription and then deliver nothing."""
+    row = await (await connection.execute(_QUERIES["heard"])).fetchone()
+    at = row[0] if row else None
+    advice = (
+        "nothing arrives: see the broker's ACL for the bridge's user, the devices' listener, its certificate"
+    )
+    recent = at is not None and now - at < HEARD_WITHIN
+    return judge("bridge", "last message", str(at or "never"), recent, advice, otherwise=State.WARNING)
+
+
 async def _history(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:
     """Look whether the history is kept bounded, and how long the disk lasts."""
     now = to_datetime(settings.clock.clock().now())
+    yield await _heard(connection, now)
     edition = await migrate.edition_of(connection)
     found = await sizes(connection, edition, settings.history, now)
     at = found.maintained_at
@@ -131,13 +143,11 @@ async def _history(connection: AsyncConnection, settings: Settings) -> AsyncIter
 
 
 async def _boards(connection: AsyncConnection) -> AsyncIterator[Finding]:
-    """Run every query of the boards, as their role where we may be it."""
-    role = boards.ROLE
-    try:
-        await connection.execute(f"SET ROLE {role}".encode())
-    except psycopg.Error as error:
-        found, role = str(error).splitlines()[0], "this user"
-        yield fault("boards", "role", found, "see docs/deploy.md, Grafana", otherwise=State.WARNING)
+    """Look what Grafana's role may read, and run every query of the boards."""
+    closed = await (await connection.execute(_QUERIES["closed_boards"], {"role": boards.ROLE})).fetchall()
+    found = ", ".join(view for (view,) in closed) or "may read every board"
+    advice = f"GRANT SELECT ON the view TO {boards.ROLE}, which must be there: see docs/deploy.md"
+    yield judge("boards", boards.ROLE, found, not closed, advice)
     end = datetime.now(UTC)
     queries, failed, slowest = boards.queries(), [], (0.0, "none")
     for name, text in queries.items():
@@ -145,12 +155,10 @@ async def _boards(connection: AsyncConnection) -> AsyncIterator[Finding]:
         try:
             await connection.execute(boards.expand(text, end - timedelta(days=1), end, NO_CHOICE).encode())
         except psycopg.Error as error:
-            failed.append(f"{name}: {str(error).splitlines()[0]}")
+            failed.append(f"{name}: {first_line(error)}")
         slowest = max(slowest, (time.perf_counter() - began, name))
-    found = "; ".join(failed) or f"{len(queries)} answer as {role}"
-    yield judge(
-        "boards", "queries", found, not failed, "run `carebell db migrate`; see docs/deploy.md, Grafana"
-    )
+    found = "; ".join(failed) or f"{len(queries)} answer"
+    yield judge("boards", "queries", found, not failed, "run `carebell db migrate` of this version")
     found = f"{slowest[1]}, {slowest[0] * 1000:.0f} ms"
     advice = "`carebell db status` shows what has grown"
     yield judge("boards", "slowest query", found, slowest[0] < SLOW, advice, otherwise=State.WARNING)

@@ -35,7 +35,8 @@ def _secret_file(key: str, path: Path) -> Finding:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         return fault("settings", key, f"{path}: {error.strerror}", "let carebell's user read it")
-    closed = not mode & stat.S_IROTH
+    # a container's secrets are open inside it, where nobody else is
+    closed = not mode & stat.S_IROTH or path.is_relative_to("/run/secrets")
     advice = f"everybody on this machine may read it: chmod 640 {path}"
     return judge("settings", key, f"{path}, mode {mode:o}", closed, advice, otherwise=State.WARNING)
 

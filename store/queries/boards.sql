@@ -74,7 +74,8 @@ SELECT date_bin('$__interval', ts, '2000-01-01 00:00+08') AS "time",
        min(hr_min) AS "最低", sum(hr_sum) / sum(hr_n) AS "平均", max(hr_max) AS "最高"
 FROM board_vitals
 WHERE device = ${device:sqlstring} AND $__timeFilter(ts)
-  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days')
+  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days'
+                OR $__timeFrom()::timestamptz < now() - interval '40 days')
 GROUP BY 1
 HAVING sum(hr_n) > 0
 ORDER BY 1
@@ -84,7 +85,8 @@ SELECT date_bin('$__interval', ts, '2000-01-01 00:00+08') AS "time",
        min(spo2_min) AS "最低", sum(spo2_sum) / sum(spo2_n) AS "平均"
 FROM board_vitals
 WHERE device = ${device:sqlstring} AND $__timeFilter(ts)
-  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days')
+  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days'
+                OR $__timeFrom()::timestamptz < now() - interval '40 days')
 GROUP BY 1
 HAVING sum(spo2_n) > 0
 ORDER BY 1
@@ -94,7 +96,8 @@ SELECT date_bin('$__interval', ts, '2000-01-01 00:00+08') AS "time",
        sum(sbp_sum) / nullif(sum(sbp_n), 0) AS "收缩压", sum(dbp_sum) / nullif(sum(dbp_n), 0) AS "舒张压"
 FROM board_vitals
 WHERE device = ${device:sqlstring} AND $__timeFilter(ts)
-  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days')
+  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days'
+                OR $__timeFrom()::timestamptz < now() - interval '40 days')
 GROUP BY 1
 HAVING sum(sbp_n) > 0 OR sum(dbp_n) > 0
 ORDER BY 1
@@ -104,7 +107,8 @@ SELECT date_bin('$__interval', ts, '2000-01-01 00:00+08') AS "time",
        sum(temp_sum) / sum(temp_n) AS "平均", max(temp_max) AS "最高"
 FROM board_vitals
 WHERE device = ${device:sqlstring} AND $__timeFilter(ts)
-  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days')
+  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days'
+                OR $__timeFrom()::timestamptz < now() - interval '40 days')
 GROUP BY 1
 HAVING sum(temp_n) > 0
 ORDER BY 1
@@ -113,7 +117,8 @@ ORDER BY 1
 SELECT date_bin('$__interval', ts, '2000-01-01 00:00+08') AS "time", sum(glucose_sum) / sum(glucose_n) AS "血糖"
 FROM board_vitals
 WHERE device = ${device:sqlstring} AND $__timeFilter(ts)
-  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days')
+  AND hourly = ($__timeTo()::timestamptz - $__timeFrom()::timestamptz > interval '8 days'
+                OR $__timeFrom()::timestamptz < now() - interval '40 days')
 GROUP BY 1
 HAVING sum(glucose_n) > 0
 ORDER BY 1

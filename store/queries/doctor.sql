@@ -9,3 +9,14 @@ SELECT (SELECT count(*) FROM devices) AS devices,
            AS without_contact,
        (SELECT count(*) FROM (SELECT DISTINCT region FROM devices WHERE region IS NOT NULL) AS d
         LEFT JOIN regions r USING (region) WHERE coalesce(r.name, '') = '') AS unnamed_regions
+
+-- name: heard
+-- When the last batch with messages was committed, on the clock of the installation.
+SELECT max(now) FROM ingest_ledger WHERE packet_ids <> ''
+
+-- name: closed_boards
+-- Views of the boards that the role may not read; all of them where there is no such role.
+SELECT v.viewname FROM pg_views v LEFT JOIN pg_roles r ON r.rolname = %(role)s
+WHERE v.schemaname = current_schema() AND starts_with(v.viewname, 'board_')
+  AND (r.oid IS NULL OR NOT has_table_privilege(r.oid, format('%%I.%%I', v.schemaname, v.viewname), 'SELECT'))
+ORDER BY v.viewname

@@ -13,6 +13,9 @@ SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices
 -- name: listen_to_registry
 LISTEN carebell_registry
 
+-- name: server_time
+SELECT clock_timestamp()
+
 -- name: devices_since
 SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices WHERE changed_at >= %(since)s
 

@@ -41,8 +41,8 @@ SELECT EXISTS (
 )
 
 -- name: prepare_session
--- Sorts and joins of a million rows stay in memory. Should we be killed or stopped, nobody looks out any more: the
--- server must notice by itself and let go of what we hold.
+-- Sorts and joins of a million rows stay in memory. Should we be killed, nobody looks out any more: the server must
+-- notice by itself and let go of what we hold; should we be stopped, when the running statement has ended.
 SELECT set_config('work_mem', '64MB', false),
        set_config('client_connection_check_interval', '500ms', false),
        set_config('idle_in_transaction_session_timeout', '3s', false)

@@ -13,6 +13,7 @@ from ops.doctor.finding import State
 from ops.parts import Broker, Database
 from schemas.settings import DutySettings
 from tests.installation import Installation, installation
+from tests.mqtt import Client
 
 ENTER = """
 INSERT INTO regions (region, name) VALUES ('430602', '岳阳楼区');
@@ -44,9 +45,20 @@ async def wrong(installed: Installation) -> dict[str, str]:
     return found
 
 
+async def last_message(installed: Installation) -> str:
+    """Return what the doctor thinks of the last message."""
+    _, output, _ = await installed.carebell("doctor", "--json")
+    return str(next(each["state"] for each in json.loads(output) if each["check"] == "last message"))
+
+
 async def test_a_good_installation_has_nothing_wrong(good: Installation) -> None:
     """With everything in place the doctor finds nothing wrong, and looked at each part."""
     await good.start()
+    assert await last_message(good) == "warning"
+    with Client(good.broker.town_url) as device:
+        device.publish("carebell/v1/430602/BELL-1/heartbeat")
+    await good.until_rows("SELECT FROM heartbeats", bool)
+    assert await last_message(good) == "ok"
     assert await wrong(good) == {}
     code, output, _ = await good.carebell("doctor")
     assert code == 0
@@ -124,7 +136,9 @@ async def test_a_database_that_is_not_safe_is_named(good: Installation) -> None:
 
 
 async def test_a_board_that_cannot_be_read_is_named(good: Installation) -> None:
-    """A view that was dropped is named with the query that fails for it."""
+    """A view that Grafana's role may not read is named, and of one that was dropped the query that fails."""
+    await good.connection.execute("REVOKE SELECT ON board_open_alarms FROM carebell_board")
+    assert (await wrong(good))["boards: carebell_board"].startswith("board_open_alarms")
     await good.connection.execute("DROP VIEW board_open_alarms CASCADE")
     found = await wrong(good)
     assert any(check.startswith("boards: queries") for check in found)

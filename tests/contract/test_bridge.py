@@ -326,7 +326,8 @@ async def test_many_devices_entered_at_once_are_learnt_in_parts(parts: Parts, ru
     """More devices than one part holds, in two transactions one after the other: all are known soon."""
     first, second = ([f"{name}-{n}" for n in range(5_000)] for name in "AB")
     await enter(parts.url, *first)
-    await rows(parts.url, "NOTIFY carebell_registry, 'nonsense'")
+    for nonsense in ("nonsense", "", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        await rows(parts.url, f"NOTIFY carebell_registry, '{nonsense}'")
     await enter(parts.url, *second)
     await until(lambda: len(running.bridge.registry) == 10_000, "all are known")
 

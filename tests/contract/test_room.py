@@ -5,13 +5,16 @@ import itertools
 from datetime import datetime, timedelta
 
 import pytest
+from psycopg import AsyncConnection, errors
 
+from ops.parts import Database
 from store import edition as editions
 from store import restore
 from store.edition import DIVIDED, HISTORY
+from store.weather import is_weather
 from store.writer import Store
 from tests.contract.history import DAY, NOW, WEEK, History, connected, counts, everywhere
-from tests.contract.kit import settings_for
+from tests.contract.kit import settings_for, tuples, until
 
 
 async def _fleet(history: History, devices: int, heartbeat_seconds: int) -> None:
@@ -148,3 +151,25 @@ async def test_a_wide_reader_delays_room_and_that_is_said(
     assert done.rolled_up.batches == 1
     assert (await history.maintain(later)).wrong == []
     await want_room(history, later)
+
+
+async def test_a_row_whose_partition_is_made_meanwhile_is_tried_again(native: Database) -> None:
+    """A row that waited for the default partition and belongs elsewhere now meets weather, not a CHECK."""
+    async with (
+        await AsyncConnection.connect(native.url, autocommit=True) as maker,
+        await AsyncConnection.connect(native.url, autocommit=True) as writer,
+    ):
+        await maker.execute("CREATE TABLE days (day int CHECK (day > 0)) PARTITION BY RANGE (day)")
+        await maker.execute("CREATE TABLE days_default PARTITION OF days DEFAULT")
+        async with maker.transaction():
+            await maker.execute("LOCK TABLE days_default IN ACCESS EXCLUSIVE MODE")
+            writing = asyncio.create_task(writer.execute("INSERT INTO days VALUES (1)"))
+            waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'days_default'::regclass"
+            await until(lambda: tuples(native.url, waits), "the writer waits")
+            await maker.execute("CREATE TABLE days_1 (LIKE days INCLUDING CONSTRAINTS)")
+            await maker.execute("ALTER TABLE days ATTACH PARTITION days_1 FOR VALUES FROM (1) TO (2)")
+        with pytest.raises(errors.CheckViolation) as moved:
+            await writing
+        with pytest.raises(errors.CheckViolation) as refused:
+            await writer.execute("INSERT INTO days VALUES (0)")
+    assert (is_weather(moved.value), is_weather(refused.value)) == (True, False)
