@@ -8,7 +8,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -230,6 +230,23 @@ async def test_the_hours_show_what_the_rows_showed(board: Board, filled: Filled)
     ]
     assert board.ask(hours, filled.end)[1] == counted
     assert board.ask(query, filled.end, LENGTHS[-1]) == before
+
+
+async def test_days_whose_rows_are_gone_show_their_hours(database: Database) -> None:
+    """However short the range is: what retention dropped is seen by its hours."""
+    at = datetime.now(UTC) - timedelta(days=100)
+    async with await connect(database.url) as connection:
+        await migrate(connection)
+        await connection.execute("INSERT INTO devices (device) VALUES (%s)", (DEVICE,))
+        await connection.execute(
+            "INSERT INTO vitals_hourly (device_id, hour, n, hr_n, hr_min, hr_sum, hr_max)"
+            " SELECT device_id, date_trunc('hour', %s::timestamptz), 1, 1, 70, 70, 70 FROM devices",
+            (at,),
+        )
+    found = Board(database.url)
+    with found.connection:
+        shown = found.ask(boards.queries()["device_heart"], at + timedelta(hours=1))[1]
+    assert [row[1:] for row in shown] == [(70, 70, 70)]
 
 
 # ----------------------------------------------------------------------------------------------------- limits

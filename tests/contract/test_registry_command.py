@@ -115,6 +115,16 @@ def test_what_cannot_be_done_is_one_sentence(
     assert asyncio.run(wearers(native.url))[0] == ("BELL-1", "YY-1")
 
 
+def test_odd_arguments_are_understood_or_one_sentence(shell: Shell) -> None:
+    """Blanks around a code are taken off; what a terminal of another encoding sends is refused by name."""
+    assert shell.json("device", "move", "BELL-1", "--none", "--region", "430602007 ")["device"]["region"] == (
+        "430602007"
+    )
+    for command in (("device", "show", "\udcff"), ("person", "list", "--name", "\udce5")):
+        result = shell.run(*command)
+        assert (result.exit_code, "not UTF-8" in result.stderr) == (2, True), result.output
+
+
 def test_a_hostile_name_is_only_text(shell: Shell, database: Database) -> None:
     """Neither markup nor control characters of what stands in the database reach the terminal."""
     asyncio.run(
