@@ -7,14 +7,14 @@ bound by `bound_session`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from datetime import datetime
+from typing import Any, Final, Literal, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duty.handling import DONE, MOVES, NAME_LENGTH, DutyError, Order, Verb, advance, require_text
 from schemas.alarms import (
@@ -30,7 +30,7 @@ from schemas.alarms import (
     Outcome,
     Severity,
 )
-from schemas.clock import to_datetime
+from schemas.clock import Moment, to_datetime
 from schemas.errors import UsageError, WeatherError
 from store import sql
 
@@ -40,14 +40,6 @@ MAX_LIMIT: Final = 1000
 """Most alarms in one list."""
 
 _SQL: Final = sql.load("duty")
-
-
-def _to_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
-
-
-Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
-"""A time in UTC, whatever time zone the session of the database has."""
 
 
 _NAMES: Final[dict[str, dict[str, str]]] = {

@@ -18,7 +18,7 @@ from duty.answers import dress, responses
 from duty.desk import Desk, Pool, make_pool, opened
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, VERB_ZH, Verb
 from schemas.alarms import OUTCOME_ZH, Outcome
-from schemas.clock import to_datetime
+from schemas.clock import Moment, to_datetime
 from schemas.settings import Settings
 
 __all__ = ["create_app", "make_pool", "opened"]
@@ -62,7 +62,7 @@ class CloseBody(_Body):
 class AlarmList(BaseModel):
     """Alarms, the moment at which they were so, and how many are open in all, for a list has a limit."""
 
-    now: alarms.Moment
+    now: Moment
     speed: float
     counts: alarms.Counts
     alarms: list[alarms.Alarm]

@@ -2,7 +2,6 @@
 
 import getpass
 import json
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,11 +14,11 @@ from rich.text import Text
 from duty import alarms
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, Verb
 from ops.common import ConfigOption, JsonOption, connected, fail, load_settings, run
+from ops.listing import printable
 from schemas.alarms import OUTCOME_ZH, Outcome
 
 app = typer.Typer(no_args_is_help=True, help="List, show and handle alarms.")
 
-_SHANGHAI: Final = timezone(timedelta(hours=8), "CST")  # one zone, no summer time: needs no zone files
 _ALARMS: Final = TypeAdapter(list[alarms.Alarm])
 _OUTCOMES_HELP: Final = (
     "How it ended: " + ", ".join(f"{code} ({OUTCOME_ZH[code]})" for code in OUTCOMES) + "."
@@ -181,7 +180,7 @@ def _table(found: list[alarms.Alarm]) -> Table:
             alarm.device,
             alarm.region_name or alarm.region,
             str(alarm.count),
-            _local(alarm.raised_at),
+            printable(alarm.raised_at),
             f"{alarm.handling_zh} {who} {alarm.condition_zh}".rstrip(),
             alarm.outcome_zh,
         )
@@ -200,9 +199,5 @@ def _print_card(card: alarms.Card) -> None:
     log = Table("时间", "谁", "做了什么", "说明")
     for entry in card.log:
         said = json.dumps(entry.detail, ensure_ascii=False) if entry.detail else ""
-        log.add_row(*(Text(cell) for cell in (_local(entry.at), entry.actor, entry.verb, said)))
+        log.add_row(*(Text(cell) for cell in (printable(entry.at), entry.actor, entry.verb, said)))
     console.print(log)
-
-
-def _local(moment: datetime) -> str:
-    return f"{moment.astimezone(_SHANGHAI):%Y-%m-%d %H:%M:%S}"

@@ -6,11 +6,22 @@ All carebell times inside the process are integers: microseconds since 1970 UTC.
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime
 
 SECOND = 1_000_000
 """Microseconds in a second: the unit of every time and duration inside the process."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _to_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+"""A time in UTC, whatever time zone the session of the database has."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,13 @@ async def migrate(connection: AsyncConnection, now: datetime | None = None) -> l
     What somebody with more rights must do is logged as a warning.
     """
     connection.add_notice_handler(_pass_on)
+    try:
+        return await _migrate(connection, now or datetime.now(UTC))
+    finally:
+        connection.remove_notice_handler(_pass_on)
+
+
+async def _migrate(connection: AsyncConnection, now: datetime) -> list[str]:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         edition = await edition_of(connection)
@@ -82,8 +89,7 @@ async def migrate(connection: AsyncConnection, now: datetime | None = None) -> l
             script = edition.render((MIGRATIONS / f"{name}.sql").read_text(encoding="utf-8"))
             await connection.execute(script.encode())
             await connection.execute("INSERT INTO migrations (name) VALUES (%s)", (name,))
-        await edition.make_room(connection, now or datetime.now(UTC))
-    connection.remove_notice_handler(_pass_on)
+        await edition.make_room(connection, now)
     return missing
 
 

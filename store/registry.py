@@ -3,22 +3,20 @@
 Importing files is store/imports.py. Connections are given, in autocommit.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
-from pydantic import AfterValidator, AwareDatetime, BaseModel
+from pydantic import BaseModel
 
+from schemas.clock import Moment
 from schemas.errors import CarebellError
 from store import sql
 from store.imports import held_message, turn
 from store.migrate import require_current
 
 _SQL: Final = sql.load("registry")
-
-Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
-"""A time in UTC, whatever time zone the session of the database has."""
 
 
 class Device(BaseModel):

@@ -56,6 +56,7 @@ async def _all(connection: AsyncConnection, settings: Settings) -> AsyncIterator
     if not missing:
         for finding in await _registry(connection, settings):
             yield finding
+        yield await _heard(connection, to_datetime(settings.clock.clock().now()))
         async for finding in _history(connection, settings):
             yield finding
         async for finding in _boards(connection):
@@ -120,7 +121,6 @@ async def _heard(connection: AsyncConnection, now: datetime) -> Finding:
 async def _history(connection: AsyncConnection, settings: Settings) -> AsyncIterator[Finding]:
     """Look whether the history is kept bounded, and how long the disk lasts."""
     now = to_datetime(settings.clock.clock().now())
-    yield await _heard(connection, now)
     edition = await migrate.edition_of(connection)
     found = await sizes(connection, edition, settings.history, now)
     at = found.maintained_at

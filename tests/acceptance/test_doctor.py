@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.children import write_config
-from ops.doctor.broker import _limits
+from ops.doctor.broker import Visit, _limits
 from ops.doctor.finding import State
 from ops.parts import Broker, Database
 from schemas.settings import DutySettings
@@ -124,6 +124,20 @@ async def test_a_broker_that_forgets_sessions_is_named(
     """On rumqttd the doctor finds that the session is not kept."""
     async with installation(iotcore, native.url, scratch) as found:
         assert "broker: session kept" in await wrong(found)
+
+
+async def test_the_doctor_asks_for_nothing_that_a_fleet_has_retained(good: Installation) -> None:
+    """A million retained messages must not come down on a look at a subscription."""
+    with Client(good.broker.town_url) as device:
+        device.publish("carebell/v1/430602/BELL-1/status", "online", retain=True)
+
+    def look() -> bool:
+        with Visit(good.settings.broker) as visit:
+            visit.subscribe("carebell/v1/#")
+            visit.publish("carebell/down/v1/000000/doctor/alarm", "{}")  # answered after what was retained
+            return visit.messages.empty()
+
+    assert await asyncio.to_thread(look)
 
 
 async def test_a_database_that_is_not_safe_is_named(good: Installation) -> None:
