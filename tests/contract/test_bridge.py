@@ -22,6 +22,7 @@ from schemas.clock import SECOND
 from schemas.errors import FatalError
 from schemas.settings import Settings
 from schemas.topics import Lane, downlink, uplink
+from store.restore import Device
 from tests.contract.kit import (
     REGION,
     WAIT,
@@ -323,13 +324,21 @@ async def test_a_device_that_is_entered_is_heard_without_a_restart(parts: Parts,
 
 
 async def test_many_devices_entered_at_once_are_learnt_in_parts(parts: Parts, running: Running) -> None:
-    """More parts than there are ticks till patience ends, in two transactions: all are known soon."""
-    first, second = ([f"{name}-{n}" for n in range(25_000)] for name in "AB")
+    """More devices than one part holds, in two transactions one after the other: all are known soon."""
+    first, second = ([f"{name}-{n}" for n in range(5_000)] for name in "AB")
     await enter(parts.url, *first)
     for nonsense in ("nonsense", "", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
         await rows(parts.url, f"NOTIFY carebell_registry, '{nonsense}'")
     await enter(parts.url, *second)
-    await until(lambda: len(running.bridge.registry) == 50_000, "all are known")
+    await until(lambda: len(running.bridge.registry) == 10_000, "all are known")
+
+
+async def test_parts_that_arrive_together_do_not_wait_for_ticks(running: Running) -> None:
+    """More parts than there are ticks till patience ends, and one wake-up for all of them."""
+    devices = [Device(n, f"BELL-{n}", "", None, self_registered=False) for n in range(1, 4 * int(WAIT))]
+    running.bridge.news._parts.extend([device] for device in devices)
+    running.bridge.source.wake()
+    await until(lambda: len(running.bridge.registry) == len(devices), "all are known")
 
 
 async def test_what_is_entered_while_nobody_listens_is_learnt_afterwards(
