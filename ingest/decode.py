@@ -15,12 +15,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ingest.columns import Row, columns
-from ingest.inbox import Delivery
 from ingest.registry import Registry
 from schemas import topics
 from schemas.errors import SenderFaultError
 from schemas.messages import ADAPTERS
-from schemas.readings import RECEIPT, Batch, Columns, DeadLetter, Event
+from schemas.readings import RECEIPT, Batch, Columns, DeadLetter, Delivery, Event
 from schemas.topics import Channel, Lane
 
 log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class Decoder:
 
     def decode(self, lane: Lane, deliveries: Sequence[Delivery], now: int) -> Batch:
         """Return the batch that these deliveries make; `now` is the clock in microseconds."""
-        batch = Batch(lane, now)
+        batch = Batch(lane, now, deliveries=deliveries)
         batch.receipts = _receipts(deliveries)
         rows: list[Row] = []
         for message, delivery in enumerate(deliveries):

@@ -1,9 +1,10 @@
 """What was received and waits for the line, with its time of receipt: bounded, kept apart by connection."""
 
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
 
 from schemas.clock import SECOND, Clock
+from schemas.readings import Delivery
 
 TAKEN_BYTES: Final = 512 * 1024
 """Payload bytes in one batch: late batches of readings must not make a transaction for which an SOS waits."""
@@ -11,17 +12,6 @@ SET_BACK: Final = 5 * SECOND
 """A clock that steps back farther than this was set, and is right now."""
 
 _OBJECTS = 300  # bytes of the Python objects around a message
-
-
-class Delivery(NamedTuple):
-    """One PUBLISH as received; `packet_id` is 0 at QoS 0, `received_at` is unique and rises."""
-
-    topic: str
-    payload: bytes
-    packet_id: int
-    duplicate: bool
-    retained: bool
-    received_at: int
 
 
 class Stamp:

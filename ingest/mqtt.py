@@ -17,8 +17,9 @@ import mqtt5
 import numpy as np
 import numpy.typing as npt
 
-from ingest.inbox import Delivery, Inbox, Stamp
+from ingest.inbox import Inbox, Stamp
 from schemas.errors import FatalError, WeatherError
+from schemas.readings import Delivery
 from schemas.settings import BrokerSettings
 from schemas.topics import Lane
 

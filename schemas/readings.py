@@ -4,9 +4,10 @@ A message of any channel becomes rows of one structured array; absent values are
 the engine judges and what the store writes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,17 @@ RECEIPT = np.dtype([("packet_id", np.int32), ("duplicate", np.bool_), ("hash", n
 """One row per delivery: the MQTT packet id (0 at QoS 0), the DUP flag, a hash of topic and payload."""
 
 
+class Delivery(NamedTuple):
+    """One PUBLISH as received; `packet_id` is 0 at QoS 0, `received_at` is unique and rises."""
+
+    topic: str
+    payload: bytes
+    packet_id: int
+    duplicate: bool
+    retained: bool
+    received_at: int
+
+
 @dataclass(frozen=True)
 class DeadLetter:
     """A message, or a part of one, that could not be used: kept with its bytes and the reason.
@@ -119,7 +131,8 @@ class Batch:
 
     `now` is the clock at the moment the batch was closed. `scan` allows silence to be judged: false while a
     session is away or a backlog is being drained. `connection` names the connection that the packet ids
-    belong to, for they mean nothing on another one.
+    belong to, for they mean nothing on another one. `deliveries` are what it was made from, in the order of
+    `receipts`, for whoever must show a message's bytes again; a batch read from the history has none.
     """
 
     lane: Lane
@@ -127,6 +140,7 @@ class Batch:
     scan: bool = True
     connection: int = 0
     receipts: Columns = field(default_factory=lambda: np.empty(0, RECEIPT))
+    deliveries: Sequence[Delivery] = ()
     readings: Columns = field(default_factory=lambda: np.empty(0, READING))
     details: list[dict[str, Any]] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)

@@ -18,13 +18,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from ingest.bridge import Bridge
-from ingest.inbox import Delivery
 from ingest.line import run_line
 from ingest.source import Source
 from ops.parts import Broker
 from rules.engine import Engine
 from schemas.clock import SECOND, to_datetime
-from schemas.readings import Batch
+from schemas.readings import Batch, Delivery
 from schemas.settings import BrokerSettings, ClockSettings, DatabaseSettings, IngestSettings, Settings
 from schemas.topics import Lane, uplink
 from store.migrate import migrate

@@ -16,11 +16,12 @@ import mqtt5
 import numpy as np
 import pytest
 
-from ingest.inbox import Delivery, Inbox, Stamp
+from ingest.inbox import Inbox, Stamp
 from ingest.mqtt import Session, _Protocol
 from ops.parts import Broker, free_port, mosquitto_broker
 from schemas.clock import Clock
 from schemas.errors import FatalError
+from schemas.readings import Delivery
 from schemas.settings import BrokerSettings
 from schemas.topics import Lane
 from tests.contract.kit import REGION, WAIT, Listener, settings_for, until

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from ingest.decode import Decoder
-from ingest.inbox import Delivery
 from ingest.registry import Registry
 from rules import ruleset
 from rules.engine import Engine
 from schemas.alarms import Transition
 from schemas.clock import SECOND
-from schemas.readings import ABSENT, READING, VALUES, Batch, Columns, Event, Quality
+from schemas.readings import ABSENT, READING, VALUES, Batch, Columns, Delivery, Event, Quality
 from schemas.settings import IngestSettings
 from schemas.topics import Channel, Lane
 

@@ -2,8 +2,9 @@
 
 from itertools import pairwise
 
-from ingest.inbox import TAKEN_BYTES, Delivery, Inbox, Stamp
+from ingest.inbox import TAKEN_BYTES, Inbox, Stamp
 from schemas.clock import Clock
+from schemas.readings import Delivery
 
 
 def delivery(size: int) -> Delivery:
