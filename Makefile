@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test check bench bench-history generate run lock
+.PHONY: help setup dev demo test check bench bench-history soak generate run lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,11 +37,15 @@ check: .venv/dev  ## lint, format, types, and who may import whom | make check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/dev  ## measure this machine against the targets | make bench ARGS=--help
+bench: .venv/dev  ## measure this machine against the targets: alone on it, 20 minutes | make bench ARGS=--quick
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-history: .venv/dev  ## time the boards over 20 million rows and 100,000 devices | make bench-history ARGS=--help
 	@$(BIN)/python -m bench.history $(ARGS)
+
+soak: .venv/dev  ## random faults under load, round after round; each can be replayed | make soak ROUNDS=50 SEED=1
+	@tests/services.sh install
+	@$(BIN)/python -m tests.fault.soak --rounds $(or $(ROUNDS),10) $(if $(SEED),--seed $(SEED))
 
 run: .venv/runtime carebell.toml  ## serve with carebell.toml, at first copied from schemas/sample.toml | make run
 	@$(BIN)/carebell serve --config carebell.toml

@@ -10,43 +10,30 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from psycopg import AsyncConnection
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from schemas.clock import to_microseconds
-from schemas.readings import ABSENT, READING, VALUES, Columns
+from bench.filling import SPAN, device_name, fill
+from bench.machine import RESULTS
 from schemas.settings import HistorySettings
-from schemas.topics import Channel
-from store import boards, copy
+from store import boards
 from store.connection import connect
 from store.growth import INDEX_BYTES
 from store.maintain import Maintained, maintain
 from store.migrate import migrate
 from tests.services import timescale_database
 
-RESULTS: Final = Path(__file__).with_name("results")
-BATCH: Final = 5_000
-SPAN: Final = timedelta(days=30)
 BANDS: Final = 5
 """Of so many devices one is a band, which sends vitals; all send heartbeats and activity."""
 BEATS: Final = 30
 MOVES: Final = 20
 RANGES: Final = {"24 h": timedelta(days=1), "30 d": SPAN}
-ROOMS: Final = np.array([b"bedroom", b"kitchen", b"toilet"])
-
-
-Senders = npt.NDArray[np.int64]
-"""Ids of devices, shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,8 @@ async def _measure(console: Console, url: str, rows: int, devices: int, runs: in
         await migrate(connection, now)
         began = time.perf_counter()
         with Progress(console=console) as bar:
-            filled = await _fill(connection, bar, now, rows, devices)
+            wanted = {"vitals": rows, "activity": devices * MOVES, "heartbeats": devices * BEATS}
+            filled = await fill(connection, bar, now, wanted, devices=devices, bands=BANDS, first_batch=1)
         filling = time.perf_counter() - began
         rolled, rolling = await _maintained(console, url, now)
         index = await _index_bytes(connection)
@@ -129,7 +117,7 @@ async def _asked(connection: AsyncConnection, now: datetime, runs: int) -> list[
     timed = []
     for name, query in boards.queries().items():
         for over, length in RANGES.items():
-            text = boards.expand(query, now - length, now, {"device": _device(BANDS)})
+            text = boards.expand(query, now - length, now, {"device": device_name(BANDS - 1)})
             took = []
             rows: list[Any] = []
             for _ in range(runs):
@@ -159,87 +147,6 @@ def _table(timed: list[Timed], rows: int, devices: int) -> Table:
             *(f"{value:,}" if not isinstance(value, str) else value for value in asdict(each).values())
         )
     return table
-
-
-# --------------------------------------------------------------------------------------------------- filling
-
-
-def _device(number: int) -> str:
-    return f"DEVICE-{number:06d}"
-
-
-async def _fill(connection: AsyncConnection, bar: Progress, now: datetime, rows: int, devices: int) -> int:
-    """Fill registry, history and alarms; return the rows of the history."""
-    for name, value in {"devices": devices, "bands": BANDS, "now": now}.items():
-        await connection.execute("SELECT set_config('bench.' || %s, %s, false)", (name, str(value)))
-    await connection.execute(Path(__file__).with_suffix(".sql").read_bytes())
-    ids = np.array(
-        [
-            row[0]
-            for row in await (await connection.execute("SELECT device_id FROM devices ORDER BY 1")).fetchall()
-        ]
-    )
-    random = np.random.default_rng(1)
-    start, batch, filled = to_microseconds(now - SPAN), 0, 0
-    wanted = {"vitals": rows, "activity": devices * MOVES, "heartbeats": devices * BEATS}
-    task = bar.add_task("rows", total=sum(wanted.values()))
-    for table, count in wanted.items():
-        senders = ids[BANDS - 1 :: BANDS] if table == "vitals" else ids
-        for readings in _readings(random, table, senders, (start, to_microseconds(now)), count):
-            batch += 1
-            rooms = ROOMS[random.integers(0, len(ROOMS), len(readings))] if table == "activity" else None
-            async with connection.cursor() as cursor, cursor.copy(copy.statement(table)) as stream:
-                for block in copy.encode(table, readings, batch, rooms):
-                    await stream.write(block)
-            filled += len(readings)
-            bar.update(task, completed=filled)
-    await connection.execute(
-        "INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes)"
-        " VALUES (%s, gen_random_uuid(), 1, %s, true, %s, '', '')",
-        (batch, now, now),
-    )
-    return filled
-
-
-def _readings(
-    random: np.random.Generator, table: str, senders: Senders, span: tuple[int, int], count: int
-) -> Iterator[Columns]:
-    """Yield `count` readings in batches, in order of time: the senders take turns, some are a little late."""
-    start, end = span
-    for first in range(0, count, BATCH):
-        size = min(BATCH, count - first)
-        number = np.arange(first, first + size)
-        readings = np.zeros(size, READING)
-        for name in ("ts_sent", "seq"):
-            readings[name] = ABSENT
-        for name in VALUES:
-            readings[name] = np.nan
-        readings["received_at"] = start + number * ((end - start) // count)
-        readings["ts"] = readings["received_at"] - random.integers(0, 30_000_000, size)
-        readings["device_id"] = senders[number % len(senders)]
-        readings["digest"] = random.integers(-(2**62), 2**62, size)
-        _measure_values(random, table, readings, size)
-        yield readings
-
-
-def _measure_values(random: np.random.Generator, table: str, readings: Columns, size: int) -> None:
-    """Give each kind of reading values as its devices measure them."""
-    if table == "vitals":
-        readings["channel"] = Channel.VITALS
-        readings["hr"] = random.normal(72, 8, size).round()
-        readings["spo2"] = random.normal(97, 1, size).round()
-        readings["temp"] = random.normal(36.5, 0.2, size).round(1)
-        readings["worn"] = 1
-        readings["steps"] = random.integers(0, 8000, size)
-        pressed = random.random(size) < 0.1
-        readings["sbp"][pressed], readings["dbp"][pressed] = 135, 82
-    elif table == "activity":
-        readings["channel"] = Channel.ACTIVITY
-        readings["motion"] = random.random(size) < 0.7
-    else:
-        readings["channel"] = Channel.HEARTBEAT
-        readings["battery"] = random.integers(5, 101, size)
-        readings["rssi"] = random.integers(-100, -50, size)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
--- Everything but the bulk of the history, for bench/history.py, which sets bench.devices, bench.bands and bench.now.
+-- Everything but the bulk of the history, for bench/filling.py, which sets bench.devices, .bands, .batch and .now.
 
 INSERT INTO regions (region, name)
 SELECT (430602000 + n)::text, '街道 ' || n FROM generate_series(1, 40) AS n;
@@ -11,13 +11,13 @@ INSERT INTO contacts (person_id, rank, name, relation, phone)
 SELECT person_id, rank, '亲属 ' || rank, '女儿', '0730' FROM people, generate_series(1, 2) AS rank;
 
 INSERT INTO devices (device, region, model, heartbeat_seconds, person_id)
-SELECT 'DEVICE-' || lpad(person_id::text, 6, '0'), (430602001 + person_id % 40)::text,
+SELECT 'DEVICE-' || lpad((person_id - 1)::text, 7, '0'), (430602001 + person_id % 40)::text,
        CASE person_id % current_setting('bench.bands')::integer WHEN 0 THEN 'band' ELSE 'bell' END, 600, person_id
 FROM people;
 
 -- A 报平安 a day from each.
 INSERT INTO events (device_id, ts, received_at, time_quality, digest, batch, channel, event)
-SELECT device_id, at, at, 0, n, 1, 3, 13
+SELECT device_id, at, at, 0, n, current_setting('bench.batch')::bigint, 3, 13
 FROM devices, generate_series(0, 29) AS n,
      LATERAL (SELECT current_setting('bench.now')::timestamptz - n * interval '1 day' - device_id * interval '0.5 s')
          AS moment(at);

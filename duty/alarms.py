@@ -29,6 +29,7 @@ from schemas.alarms import (
     Handling,
     Outcome,
     Severity,
+    remark_zh,
 )
 from schemas.clock import Moment, to_datetime
 from schemas.errors import UsageError, WeatherError
@@ -103,13 +104,15 @@ class Alarm(_Row):
     condition_zh: str
     handling_zh: str
     outcome_zh: str
+    remark_zh: str = Field(description="of an alarm of the line itself: what it means")
     verbs: list[Verb] = Field(description="what may be done about it now")
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, row: dict[str, Any]) -> dict[str, Any]:
         names = {f"{column}_zh": _name(column, row[column]) for column in _NAMES}
-        return {**row, **names, "verbs": list(MOVES[row["handling"]])}
+        remark = remark_zh(row["kind"], {} if row["count"] > 1 else row["detail"])  # the log has each
+        return {**row, **names, "remark_zh": remark, "verbs": list(MOVES[row["handling"]])}
 
 
 class Counts(_Row):

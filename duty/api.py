@@ -4,6 +4,7 @@ Rules of this file: everything under /api needs a bearer token; the page itself 
 The composition root opens the pool, binds the address and serves.
 """
 
+import time
 from pathlib import Path as FilePath
 from typing import Annotated, Final, cast
 
@@ -13,7 +14,7 @@ from fastapi.security import HTTPBearer
 from psycopg import AsyncConnection
 from pydantic import BaseModel, ConfigDict, Field
 
-from duty import alarms
+from duty import alarms, unstored
 from duty.answers import dress, responses
 from duty.desk import Desk, Pool, make_pool, opened
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, VERB_ZH, Verb
@@ -120,7 +121,15 @@ async def list_alarms(
             alarms=await alarms.list_alarms(connection, state, device=device, limit=limit),
         )
 
-    return await desk.ask(read)
+    answer = await desk.ask(read)
+    desk.heard.settle(answer.alarms)
+    return answer
+
+
+@_api.get("/unstored", responses=responses(401))
+async def list_unstored(desk: _Desk) -> unstored.Calls:
+    """List calls for help that were received and are not in the database, which may be away."""
+    return desk.heard.waiting(time.monotonic())
 
 
 @_api.get("/alarms/{alarm_id}", responses=responses(401, 404, 422, 503))

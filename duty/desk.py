@@ -12,6 +12,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from duty import alarms
+from duty.unstored import Heard
 from schemas.clock import Clock
 from schemas.errors import CarebellError
 
@@ -32,12 +33,13 @@ class UnauthorizedError(CarebellError):
 
 @dataclass(frozen=True)
 class Desk:
-    """What every request needs: who may come in, the time, and the way to the database."""
+    """What every request needs: who may come in, the time, the way to the database, and what is not in it."""
 
     pool: Pool
     clock: Clock
     tokens: dict[str, str]
     insecure: bool
+    heard: Heard = field(default_factory=Heard)
     _asked: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def operator(self, authorization: str) -> str:

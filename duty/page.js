@@ -1,15 +1,19 @@
-// The live page: polls the open alarms each second and lets an operator acknowledge, dispatch and close them.
+// The live page: polls the open alarms each second and lets an operator acknowledge, dispatch and close them. Calls for
+// help that are not in the database (未入库) are polled apart, for then the database is likely to be away.
 // Rules of this file: what devices or people wrote goes in by textContent only; the server names things and says
 // which verbs are legal; what is shown always tells how old it is.
 "use strict";
 
 const POLL_MS = 1000, ANSWER_MS = 6000, STALE_MS = 3000;
+const SILENT_S = 60;                      // a call that waits is repeated far more often, unless the bridge is gone
 const $ = (id) => document.getElementById(id);
 const rows = new Map();                   // alarm_id -> its <tr>, which carries its alarm
 let shown = null, shownAt = 0;            // the newest answer, and performance.now() when it came
 let asked = 0, answered = 0;              // numbers of requests: an answer overtaken by a newer one is dropped
 let problem = "";                         // why the last poll failed
 let words = null, chosen = null;          // words for buttons; the alarm and verb that the dialog is about
+let unstored = null, unstoredAt = 0;      // the newest answer about calls that are not stored, and when it came
+const sounded = new Set();                // those that were heard
 
 const time = new Intl.DateTimeFormat("zh-CN", { timeZone: "Asia/Shanghai", hourCycle: "h23", month: "2-digit",
   day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -34,7 +38,11 @@ function put(element, text) {
 
 function elapsed(alarm) {
   const now = Date.parse(shown.now) + (performance.now() - shownAt) * shown.speed;
-  const seconds = Math.max(0, Math.floor((now - Date.parse(alarm.raised_at)) / 1000));
+  return duration((now - Date.parse(alarm.raised_at)) / 1000);
+}
+
+function duration(exact) {
+  const seconds = Math.max(0, Math.floor(exact));
   const part = (value) => String(Math.floor(value)).padStart(2, "0");
   const days = seconds >= 86400 ? `${Math.floor(seconds / 86400)}天 ` : "";
   return `${days}${part(seconds % 86400 / 3600)}:${part(seconds % 3600 / 60)}:${part(seconds % 60)}`;
@@ -83,7 +91,7 @@ function draw() {
   const { alarms, counts } = shown;
   const listed = alarms.length < counts.open ? ` · 只列出前 ${alarms.length} 条` : "";
   put($("counts"), `未确认 ${counts.unacknowledged} · 生命 ${counts.life} · 共 ${counts.open}${listed}`);
-  document.title = counts.unacknowledged ? `(${counts.unacknowledged}) 值班台` : "值班台";
+  entitle();
   $("board").hidden = false;
   $("calm").hidden = counts.open > 0;
   const ids = new Set(alarms.map((alarm) => alarm.alarm_id));
@@ -94,6 +102,50 @@ function draw() {
     fill(row, alarm);
     if ($("alarms").children[place] !== row) $("alarms").insertBefore(row, $("alarms").children[place] ?? null);
   });
+}
+
+function entitle() {
+  const open = shown?.counts.unacknowledged, waiting = unstored?.count;
+  document.title = `${waiting ? `未入库 ${waiting} ` : ""}${open ? `(${open}) ` : ""}值班台`;
+}
+
+async function refreshUnstored() {
+  try {
+    [unstored, unstoredAt] = [await call("unstored"), performance.now()];
+  } catch { return; }                     // the banner tells of a server that is away; what is known stays
+  const names = unstored.calls.map(({ topic, received_at: at }) => `${at} ${topic}`);
+  const isNew = names.some((name) => !sounded.has(name));
+  sounded.clear();
+  names.forEach((name) => sounded.add(name));
+  drawUnstored();
+  entitle();
+  if (isNew) beep();
+}
+
+function drawUnstored() {
+  const { calls, count, silent, listening } = unstored;
+  $("deaf").hidden = listening;
+  $("unstored").hidden = !count && !silent;
+  $("calls").hidden = !count;
+  put($("waiting"), count ? `未入库 ${count} 条：呼救已收到，还没有进入数据库，请按设备联系` : "未入库");
+  while ($("calls").children.length > calls.length) $("calls").lastChild.remove();
+  while ($("calls").children.length < calls.length) $("calls").append(document.createElement("li"));
+  calls.forEach((waiting, place) => put($("calls").children[place], describe(waiting)));
+  const notes = [count > calls.length && `只列出最早的 ${calls.length} 条。`,
+    silent && `另有 ${silent} 条未入库的呼救一小时没有后续消息，不再列出，请与运维核对。`];
+  put($("silent"), notes.filter(Boolean).join(""));
+}
+
+function describe(waiting) {
+  const later = (performance.now() - unstoredAt) / 1000;
+  return [
+    waiting.event_zh || `${waiting.kind_zh}（报文无法解析）`,
+    `设备 ${waiting.device}`,
+    waiting.region ? `区域 ${waiting.region}` : `主题 ${waiting.topic}`,
+    `收到 ${time.format(new Date(waiting.received_at))}`,
+    `已等待 ${duration(waiting.waiting + later)}`,
+    waiting.silent + later > SILENT_S && `${Math.floor(waiting.silent + later)} 秒没有后续消息`,
+  ].filter(Boolean).join(" · ");
 }
 
 function isNews(alarm) {
@@ -125,7 +177,7 @@ function fill(row, alarm) {
   row.alarm = alarm;
   row.className = `${alarm.class} ${alarm.handling}`;
   COLUMNS.forEach(([, text], index) => put(row.cells[index].firstChild, text(alarm) ?? ""));
-  put(row.cells[1].lastChild, alarm.quality_zh);
+  put(row.cells[1].lastChild, alarm.quality_zh || alarm.remark_zh);
   const phone = row.querySelector("a");
   if (alarm.phone) phone.href = `tel:${alarm.phone.replace(/[^0-9+*#]/g, "")}`; else phone.removeAttribute("href");
   for (const button of row.lastChild.children) button.disabled = !alarm.verbs.includes(button.dataset.verb);
@@ -168,7 +220,8 @@ function beep() {
 
 function askForToken(why) {
   sessionStorage.removeItem("token");
-  shown = words = null;
+  shown = words = unstored = null;
+  $("unstored").hidden = $("deaf").hidden = true;
   rows.clear();
   $("alarms").replaceChildren();
   $("board").hidden = true;
@@ -188,6 +241,7 @@ function tick() {
   const age = performance.now() - shownAt, seconds = Math.floor(age / 1000);
   const lost = $("login").hidden && Boolean(problem || (shown && age > STALE_MS));
   for (const row of rows.values()) put(row.cells[CLOCK].firstChild, elapsed(row.alarm));
+  if (unstored) drawUnstored();
   put($("age"), shown ? `${seconds} 秒前的情况` : "");
   put($("banner"), (problem || "与服务器失去联系") + (shown ? `：所示为 ${seconds} 秒前的情况` : ""));
   $("banner").hidden = !lost;
@@ -197,6 +251,11 @@ function tick() {
 async function poll() {
   if ($("login").hidden) await refresh();
   setTimeout(poll, POLL_MS);
+}
+
+async function pollUnstored() {
+  if ($("login").hidden) await refreshUnstored();
+  setTimeout(pollUnstored, POLL_MS);
 }
 
 function takeTokenFromAddress() {
@@ -214,3 +273,4 @@ for (const label of [...COLUMNS.map(([name]) => name), "操作"]) $("columns").a
 takeTokenFromAddress();
 setInterval(tick, 500);
 poll();
+pollUnstored();

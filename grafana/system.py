@@ -12,12 +12,21 @@ WORDS = {
     "evaluate": "判断",
     "commit": "提交",
     "acknowledge": "应答",
+    "canary": "自检",
 }
 """The labels of the metrics that people read."""
 
 QUANTILE = (
     "histogram_quantile({q},"
     " sum by (lane, stage, le) (rate(carebell_stage_seconds_bucket[$__rate_interval])))"
+)
+
+CANARY = (
+    "histogram_quantile(0.99, sum by (lane, le) (rate(carebell_canary_seconds_bucket[$__rate_interval])))"
+)
+MISSING = (
+    "sum(increase(carebell_messages_missing_total[$__rate_interval]))"
+    " - sum(increase(carebell_messages_found_total[$__rate_interval]))"
 )
 
 
@@ -47,6 +56,7 @@ def board() -> Dashboard:
                 ("sum(increase(carebell_messages_dead_total[1h])) or vector(0)", "死信"),
                 ("sum(increase(carebell_sessions_lost_total[1h])) or vector(0)", "会话丢失"),
                 ("sum(increase(carebell_database_retries[1h])) or vector(0)", "数据库重试"),
+                ('sum(increase(carebell_announced_total{way="mqtt"}[1h])) or vector(0)', "未入库呼救"),
                 width=8,
                 levels={1: p.ORANGE},
             ).decimals(0)
@@ -120,6 +130,24 @@ def board() -> Dashboard:
                     "{{lane}} 忽略 {{reason}}",
                 ),
             ).transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured(
+                "自检报文往返",
+                "s",
+                (CANARY, "{{lane}} p99"),
+                ("time() - max by (lane) (carebell_canary_timestamp_seconds)", "{{lane}} 距上次返回"),
+            )
+            .description("接收程序每 5 秒给自己发一条报文，经消息服务器和数据库返回；30 秒未返回即为故障。")
+            .transformations(p.renamed(WORDS))
+        )
+        .with_panel(
+            p.measured(
+                "缺失与丢弃",
+                "short",
+                (MISSING, "按设备序号缺失"),
+                ("sum(carebell_broker_dropped)", "消息服务器累计丢弃"),
+            ).description("迟到补齐的报文不算缺失；丢弃数为消息服务器启动以来的累计值。")
         )
         .with_panel(
             p.measured(

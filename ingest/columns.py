@@ -1,6 +1,7 @@
 """From decoded fields to columns: absent values, no-reading codes, which time counts, a row's digest."""
 
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ _NO_READING = np.array([0, 1, 254, 255], np.float32)
 _FULL = 100  # per cent
 _ZERO_IS_NO_READING = ("temp", "sbp", "dbp", "glucose")
 _DETAILS = ("source", "lat", "lon", "confidence", "room", "retained")
+_NUMBERS = {"lat", "lon", "confidence"}
 
 
 class Row(NamedTuple):
@@ -34,36 +36,73 @@ class Row(NamedTuple):
     readable: bool = True
 
 
-def columns(rows: list[Row], details: list[dict[str, Any]]) -> Columns:
-    """Lay rows out as columns; what has no column goes to `details`.
-
-    They come in order of receipt, and within a late batch in that of their times: a restore can repeat it.
-    """
-    readings = np.empty(len(rows), READING)
+def as_sent(rows: list[Row], details: list[dict[str, Any]]) -> Columns:
+    """Lay rows out as columns, for `finish`; what has no column goes to `details`."""
     if not rows:
-        return readings
-    *keys, fields, alive, readable = zip(*rows, strict=True)
-    for name, column in zip(("message", "device_id", "channel", "event", "received_at"), keys, strict=True):
+        return np.empty(0, READING)
+    message, device_id, channel, event, received_at, fields, alive, readable = zip(*rows, strict=True)
+    keys = {
+        "message": message,
+        "device_id": device_id,
+        "channel": channel,
+        "event": event,
+        "received_at": received_at,
+        "alive": alive,
+        "stored": readable,
+    }
+    return lay_out(keys, fields, details)
+
+
+def lay_out(
+    keys: Mapping[str, Any], fields: Sequence[dict[str, Any]], details: list[dict[str, Any]]
+) -> Columns:
+    """Lay n rows out, for `finish`: `keys` are columns or scalars, `fields` are the rows' own, shape (n,)."""
+    readings = np.empty(len(fields), READING)
+    for name, column in keys.items():
         readings[name] = column
-    readings["alive"], readings["stored"] = alive, readable
-    said = set[str]().union(*fields)  # most batches name few fields
+    said = set[str]().union(*set(map(tuple, fields)))  # most batches name few fields
     for name, key in (("ts_sent", "ts"), ("seq", "seq")):
-        readings[name] = [ABSENT if (value := f.get(key)) is None else value for f in fields]
+        readings[name] = (
+            [ABSENT if (value := f.get(key)) is None else value for f in fields] if key in said else ABSENT
+        )
     for name in VALUES:
         readings[name] = [f.get(name) for f in fields] if name in said else np.nan
-    readings["detail"] = -1 if said.isdisjoint(_DETAILS) else [_detail(f, details) for f in fields]
+    names = [name for name in _DETAILS if name in said]
+    readings["detail"] = _details(names, fields, details) if names else -1
+    return readings
+
+
+def finish(readings: Columns, details: list[dict[str, Any]]) -> Columns:
+    """Judge rows as sent; return them in order of receipt, and within a late batch in that of their times.
+
+    So a restore can repeat the order.
+    """
     _blank_no_readings(readings)
     _judge_time(readings)
     readings["digest"] = _digest(readings, details)
-    return readings[np.lexsort((readings["digest"], readings["ts"], readings["received_at"]))]
+    received = readings["received_at"]
+    order = np.argsort(received, kind="stable")
+    if (np.diff(received[order]) == 0).any():
+        order = np.lexsort((readings["digest"], readings["ts"], received))
+    return readings[order]
 
 
-def _detail(fields: dict[str, Any], details: list[dict[str, Any]]) -> int:
-    detail = {name: value for name in _DETAILS if (value := fields.get(name)) is not None}
-    if not detail:
-        return -1
-    details.append(detail)
-    return len(details) - 1
+def _details(names: list[str], fields: Sequence[dict[str, Any]], details: list[dict[str, Any]]) -> list[int]:
+    """Return each row's place in `details`, -1 for none; rows that say the same may share one."""
+    places: dict[tuple[Any, ...], int] = {(None,) * len(names): -1}
+    found = []
+    for each in fields:
+        said = tuple([each.get(name) for name in names])
+        place = places.get(said)
+        if place is None:
+            place = len(details)
+            details.append(
+                {name: value for name, value in zip(names, said, strict=True) if value is not None}
+            )
+            if _NUMBERS.isdisjoint(names):  # 0.0 equals -0.0, but a digest tells them apart
+                places[said] = place
+        found.append(place)
+    return found
 
 
 def _blank_no_readings(readings: Columns) -> None:

@@ -8,13 +8,15 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ingest.columns import Row, columns
+from ingest import bulk
+from ingest.columns import Row, as_sent, finish, lay_out
 from ingest.registry import Registry
 from schemas import topics
 from schemas.errors import SenderFaultError
@@ -37,6 +39,14 @@ _WORDS = {b"online": "online", b"offline": "offline", b'"online"': "online", b'"
 _UNREADABLE = {Channel.SOS: Event.SOS, Channel.FALL: Event.FALL_DETECTED}
 
 
+class Route(NamedTuple):
+    """Where a topic leads; `crc` is of the topic itself."""
+
+    channel: Channel
+    device_id: int
+    crc: int
+
+
 class Decoder:
     """Turn deliveries into batches, with the registry's ids."""
 
@@ -44,7 +54,7 @@ class Decoder:
         """`max_payload` in bytes; longer ones are dead letters."""
         self._registry = registry
         self._max_payload = max_payload
-        self._routes: dict[str, tuple[Channel, int]] = {}
+        self._routes: dict[str, Route] = {}
 
     def strangers(
         self, deliveries: Sequence[Delivery]
@@ -52,10 +62,10 @@ class Decoder:
         """Return the devices not known yet, name to region: those that call for help, and the others."""
         life: dict[str, str | None] = {}
         others: dict[str, str | None] = {}
-        for delivery in deliveries:
-            if delivery.topic in self._routes:
+        for topic in {each.topic for each in deliveries if each.topic not in self._routes}:
+            if self._is_known(topic):
                 continue
-            device, region, calls = _sender(delivery.topic)
+            device, region, calls = sender(topic)
             if device is None:
                 continue
             if calls and self._registry.life_id(device) is None:
@@ -67,9 +77,12 @@ class Decoder:
     def decode(self, lane: Lane, deliveries: Sequence[Delivery], now: int) -> Batch:
         """Return the batch that these deliveries make; `now` is the clock in microseconds."""
         batch = Batch(lane, now, deliveries=deliveries)
-        batch.receipts = _receipts(deliveries)
+        routes = [self._routes.get(delivery.topic) for delivery in deliveries]
+        batch.receipts = _receipts(deliveries, routes)
+        parts, rest = self._plain(batch, routes) if lane is Lane.TELEMETRY else ([], range(len(deliveries)))
         rows: list[Row] = []
-        for message, delivery in enumerate(deliveries):
+        for message in rest:
+            delivery = deliveries[message]
             try:
                 rows += self._rows(lane, message, delivery, batch)
             except SenderFaultError as fault:
@@ -80,17 +93,59 @@ class Decoder:
                 ours = SenderFaultError("bad_message", f"decoding it failed: {type(error).__name__}")
                 batch.dead.append(_dead(message, delivery, ours))
                 rows += self._cry(message, delivery)
-        batch.readings = columns(rows, batch.details)
+        parts.append(as_sent(rows, batch.details))
+        batch.readings = finish(np.concatenate(parts), batch.details)
         return batch
+
+    def _plain(self, batch: Batch, routes: Sequence[Route | None]) -> tuple[list[Columns], list[int]]:
+        """Return the readings of plain messages, one part a channel, and what must be read one by one."""
+        deliveries, parts = batch.deliveries, []
+        device_id = np.array([route.device_id if route else -1 for route in routes], np.int32)
+        received_at = np.array([delivery.received_at for delivery in deliveries], np.int64)
+        alive = ~np.array([delivery.retained for delivery in deliveries], np.bool_)
+        by_channel: list[list[int]] = [[] for _ in range(max(Channel) + 1)]
+        for message, route in enumerate(routes):
+            by_channel[route.channel if route else 0].append(message)
+        for channel in bulk.CHANNELS:
+            messages, by_channel[channel] = by_channel[channel], []
+            payloads = [deliveries[message].payload for message in messages]
+            fields: list[bulk.Fields] = []
+            chosen: list[int] = []
+            for message, found in zip(
+                messages, bulk.validate(channel, payloads, self._max_payload), strict=True
+            ):
+                if found is None:
+                    by_channel[channel].append(message)
+                else:
+                    chosen.append(message)
+                    fields.append(found)
+            keys = {
+                "message": chosen,
+                "device_id": device_id[chosen],
+                "channel": channel,
+                "event": Event.NONE,
+                "received_at": received_at[chosen],
+                "alive": alive[chosen],
+                "stored": True,
+            }
+            if chosen:
+                parts.append(lay_out(keys, fields, batch.details))
+        return parts, sorted(chain.from_iterable(by_channel))
 
     def _rows(self, lane: Lane, message: int, delivery: Delivery, batch: Batch) -> list[Row]:
         known = self._routes.get(delivery.topic)
+        if known is None and topics.is_canary(delivery.topic):
+            batch.ignored[topics.IGNORED_CANARY] = batch.ignored.get(topics.IGNORED_CANARY, 0) + 1
+            batch.canaries.append(delivery.payload)
+            return []
         if lane is Lane.TELEMETRY and (
-            topics.reaches_urgent(delivery.topic) if known is None else known[0] in topics.URGENT_CHANNELS
+            topics.reaches_urgent(delivery.topic)
+            if known is None
+            else known.channel in topics.URGENT_CHANNELS
         ):
             batch.ignored[topics.IGNORED_URGENT_TWIN] = batch.ignored.get(topics.IGNORED_URGENT_TWIN, 0) + 1
             return []
-        channel, device_id = known or self._route(delivery.topic)
+        channel, device_id, _ = known or self._route(delivery.topic)
         if device_id < 0:
             raise SenderFaultError("unknown_device", delivery.topic.split("/")[3])
         payload = delivery.payload
@@ -116,18 +171,25 @@ class Decoder:
         """Say whether a message shows that its device lives: retained ones do not, and strangers cannot."""
         return not delivery.retained and device_id not in self._registry.stranger_ids
 
-    def _route(self, topic: str) -> tuple[Channel, int]:
+    def _is_known(self, topic: str) -> bool:
+        """Say whether a topic is well-formed and its device admitted; remember it if so."""
+        try:
+            return self._route(topic).device_id >= 0
+        except SenderFaultError:
+            return False
+
+    def _route(self, topic: str) -> Route:
         """Find channel and device of a topic, and remember them; -1 stands for a device not admitted."""
         address = topics.parse(topic)
         life = address.channel in topics.LIFE_CHANNELS
         lookup = self._registry.life_id if life else self._registry.telemetry_id
         device_id = lookup(address.device)
         if device_id is None:
-            return address.channel, -1
+            return Route(address.channel, -1, 0)
         if len(self._routes) >= _ROUTES_KEPT:
             self._routes.clear()
-        self._routes[topic] = address.channel, device_id
-        return address.channel, device_id
+        route = self._routes[topic] = Route(address.channel, device_id, zlib.crc32(topic.encode()))
+        return route
 
     def recall(self, batch: Batch) -> None:
         """Put back what the history does not tell: calls that could not be read, and who is a stranger."""
@@ -137,7 +199,7 @@ class Decoder:
                 letter.topic, b"", 0, duplicate=False, retained=False, received_at=letter.received_at
             )
             cries += self._cry(letter.message, said)
-        readings = np.append(batch.readings, columns(cries, []))
+        readings = np.append(batch.readings, finish(as_sent(cries, []), []))
         readings["alive"] &= ~np.isin(readings["device_id"], list(self._registry.stranger_ids))
         batch.readings = readings[np.argsort(readings["received_at"], kind="stable")]
 
@@ -146,7 +208,7 @@ class Decoder:
         channel = topics.life_channel(delivery.topic)
         if channel is None:
             return []
-        device, _, _ = _sender(delivery.topic)
+        device, _, _ = sender(delivery.topic)
         device_id = self._registry.life_id(device) if device else None
         if device_id is None:
             return []
@@ -155,7 +217,7 @@ class Decoder:
         return [Row(message, device_id, channel, event, at, {}, alive, readable=False)]
 
 
-def _sender(topic: str) -> tuple[str | None, str | None, bool]:
+def sender(topic: str) -> tuple[str | None, str | None, bool]:
     """Return who sent on a topic, from where, and whether it calls for help.
 
     A malformed topic that calls for help gets a name of its own, which no real device can bear.
@@ -172,12 +234,13 @@ def _sender(topic: str) -> tuple[str | None, str | None, bool]:
     return address.device, address.region, calls
 
 
-def _receipts(deliveries: Sequence[Delivery]) -> Columns:
+def _receipts(deliveries: Sequence[Delivery], routes: Sequence[Route | None]) -> Columns:
     receipts = np.empty(len(deliveries), RECEIPT)
     receipts["packet_id"] = [delivery.packet_id for delivery in deliveries]
     receipts["duplicate"] = [delivery.duplicate for delivery in deliveries]
     receipts["hash"] = [
-        zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.encode())) for delivery in deliveries
+        zlib.crc32(delivery.payload, route.crc if route else zlib.crc32(delivery.topic.encode()))
+        for delivery, route in zip(deliveries, routes, strict=True)
     ]
     return receipts
 

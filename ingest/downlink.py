@@ -5,7 +5,6 @@ A row is marked as sent only after the broker's PUBACK; the rate is human, so ai
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import aiomqtt
 import psycopg
 from psycopg import AsyncConnection
 
+from ingest.client import client, end_if_cancelled
 from schemas.messages import Downlink
 from schemas.settings import Settings
 from schemas.topics import REGION_PATTERN, downlink
@@ -33,8 +33,8 @@ async def run_downlink(settings: Settings) -> None:
     while True:
         try:
             connection = await connect(settings.database.url)
-            async with connection, _client(settings) as client:
-                await _publish_for_ever(connection, client)
+            async with connection, client(settings.broker, "downlink") as broker:
+                await _publish_for_ever(connection, broker)
         except aiomqtt.MqttError as error:
             log.warning("downlink: %s; trying again", error)
         except psycopg.Error as error:
@@ -44,37 +44,16 @@ async def run_downlink(settings: Settings) -> None:
         await asyncio.sleep(RETRY)
 
 
-def _client(settings: Settings) -> aiomqtt.Client:
-    broker = settings.broker
-    return aiomqtt.Client(
-        broker.host,
-        broker.port,
-        username=broker.username or None,
-        password=broker.secret() or None,
-        identifier=f"{broker.client_id}-downlink",
-        protocol=aiomqtt.ProtocolVersion.V5,
-        tls_context=ssl.create_default_context(cafile=broker.ca_file or None) if broker.tls else None,
-        keepalive=broker.keep_alive,
-    )
-
-
-async def _publish_for_ever(connection: AsyncConnection, client: aiomqtt.Client) -> None:
+async def _publish_for_ever(connection: AsyncConnection, broker: aiomqtt.Client) -> None:
     while True:
-        _end_if_cancelled()
+        end_if_cancelled()
         rows: Sequence[Any] = await (await connection.execute(_QUERIES["unsent"])).fetchall()
         for _, message, alarm_id, kind, device, region in rows:
             if REGION_PATTERN.fullmatch(region):
                 told = Downlink(alarm_id=alarm_id, kind=kind, state=message)
-                await client.publish(downlink(region, device), told.model_dump_json(), qos=1)
-                _end_if_cancelled()
+                await broker.publish(downlink(region, device), told.model_dump_json(), qos=1)
+                end_if_cancelled()
         if rows:
             await connection.execute(_QUERIES["sent"], {"ids": [row[0] for row in rows]})
         else:
             await asyncio.sleep(POLL)
-
-
-def _end_if_cancelled() -> None:
-    """Raise a cancellation that came together with an answer: asyncio.wait_for in aiomqtt loses it."""
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError

@@ -1,6 +1,10 @@
 """What was received and waits for the line, with its time of receipt: bounded, kept apart by connection."""
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterator
+from itertools import accumulate
+from operator import attrgetter
 from typing import Final
 
 from schemas.clock import SECOND, Clock
@@ -11,6 +15,7 @@ TAKEN_BYTES: Final = 512 * 1024
 SET_BACK: Final = 5 * SECOND
 """A clock that steps back farther than this was set, and is right now."""
 
+_TOPIC, _PAYLOAD = attrgetter("topic"), attrgetter("payload")
 _OBJECTS = 300  # bytes of the Python objects around a message
 
 
@@ -22,14 +27,15 @@ class Stamp:
         self._clock = clock
         self._last = 0
 
-    def next(self) -> int:
-        """Return a time of receipt, microseconds since 1970, later than the last one.
+    def next(self, messages: int = 1) -> int:
+        """Return the first of so many consecutive times, microseconds since 1970, later than the last one.
 
         Only a clock that was set back by more than a moment is followed.
         """
         now = self._clock.now()
-        self._last = now if now < self._last - SET_BACK else max(now, self._last + 1)
-        return self._last
+        first = now if now < self._last - SET_BACK else max(now, self._last + 1)
+        self._last = first + messages - 1
+        return first
 
 
 class Inbox:
@@ -37,38 +43,45 @@ class Inbox:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._parts: deque[tuple[int, deque[Delivery]]] = deque()
+        self._parts: deque[tuple[int, list[Delivery]]] = deque()
         self.count = 0
         self.bytes = 0
 
     @property
-    def oldest(self) -> int:
-        """Return when the message that has waited longest was received; there must be one."""
-        return self._parts[0][1][0].received_at
+    def oldest(self) -> Delivery | None:
+        """Return the message that has waited longest."""
+        return self._parts[0][1][0] if self._parts else None
 
-    def put(self, connection: int, delivery: Delivery) -> None:
-        """Add one message of a connection."""
+    def put(self, connection: int, deliveries: list[Delivery]) -> None:
+        """Add messages of a connection, in their order."""
+        if not deliveries:
+            return
         if not self._parts or self._parts[-1][0] != connection:
-            self._parts.append((connection, deque()))
-        self._parts[-1][1].append(delivery)
-        self.count += 1
-        self.bytes += _weight(delivery)
+            self._parts.append((connection, []))
+        self._parts[-1][1].extend(deliveries)
+        self.count += len(deliveries)
+        self.bytes += _weight(deliveries)
+
+    def newest_first(self) -> Iterator[Delivery]:
+        """Yield what waits, the newest first; nothing may be put or taken meanwhile."""
+        for _, waiting in reversed(self._parts):
+            yield from reversed(waiting)
 
     def take(self, most: int) -> tuple[int, list[Delivery]]:
         """Return the oldest messages, all of one connection, at most so many and TAKEN_BYTES, never none."""
         connection, waiting = self._parts[0]
-        taken: list[Delivery] = []
-        size = 0
-        while waiting and len(taken) < most and size < TAKEN_BYTES:
-            taken.append(waiting.popleft())
-            size += len(taken[-1].payload)
+        taken = waiting[:most]
+        sizes = list(accumulate(map(len, map(_PAYLOAD, taken))))
+        del taken[bisect_left(sizes, TAKEN_BYTES) + 1 :]
+        del waiting[: len(taken)]
         if not waiting:
             self._parts.popleft()
         self.count -= len(taken)
-        self.bytes -= sum(_weight(delivery) for delivery in taken)
+        self.bytes -= _weight(taken)
         return connection, taken
 
 
-def _weight(delivery: Delivery) -> int:
-    """Return about how many bytes of memory a waiting message takes."""
-    return _OBJECTS + len(delivery.topic) + len(delivery.payload)
+def _weight(deliveries: list[Delivery]) -> int:
+    """Return about how many bytes of memory waiting messages take."""
+    topics, payloads = map(_TOPIC, deliveries), map(_PAYLOAD, deliveries)
+    return _OBJECTS * len(deliveries) + sum(map(len, topics)) + sum(map(len, payloads))

@@ -6,9 +6,11 @@ from typing import Protocol
 import numpy as np
 
 from ingest import metrics
+from ingest.gaps import Gaps
 from rules.engine import Delta, Engine
 from schemas.alarms import Transition
 from schemas.readings import Batch
+from store.dead import results
 
 
 class BatchSource(Protocol):
@@ -37,6 +39,7 @@ class BatchStore(Protocol):
 
 async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> None:
     """Move batches down the line for ever. A crash between any two lines costs time, not data."""
+    gaps = Gaps()
     async for received in source.batches():
         watch = metrics.Watch(received)
         batch = await store.without_duplicates(received)
@@ -48,18 +51,29 @@ async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> No
         engine.apply(delta)  # memory follows the database
         await source.ack(batch)  # the only ack there is
         watch.lap("acknowledge")
+        gaps.note(batch.readings)
         _count(batch, delta)
 
 
 def _count(batch: Batch, delta: Delta) -> None:
-    """Account for every message of a batch."""
+    """Account for every message of a batch; what is re-driven was received long ago."""
+    if batch.letters:
+        for _, result, _ in results(batch, batch.readings, batch.dead):
+            metrics.REDRIVEN.labels(result).inc()
+    else:
+        _count_received(batch)
+    for transition in delta.transitions:
+        metrics.TRANSITIONS.labels(transition.kind, transition.move.value).inc()
+    metrics.LINE.set_to_current_time()
+
+
+def _count_received(batch: Batch) -> None:
     lane = batch.lane.name.lower()
-    metrics.STORED.labels(lane).inc(len(np.unique(batch.readings["message"][batch.readings["stored"]])))
+    stored = np.zeros(len(batch.receipts), np.bool_)
+    stored[batch.readings["message"][batch.readings["stored"]]] = True
+    metrics.STORED.labels(lane).inc(int(stored.sum()))
     metrics.DUPLICATE.labels(lane).inc(batch.duplicates)
     for letter in batch.dead:
         (metrics.DEAD if letter.whole else metrics.PARTLY_DEAD).labels(lane, letter.reason).inc()
     for reason, count in batch.ignored.items():
         metrics.IGNORED.labels(lane, reason).inc(count)
-    for transition in delta.transitions:
-        metrics.TRANSITIONS.labels(transition.kind, transition.move.value).inc()
-    metrics.LINE.set_to_current_time()

@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.readings import Batch
 from schemas.topics import REASONS
+from store.dead import Result
 
 RECEIVED = Counter("carebell_messages_received", "Messages taken from the broker", ["lane"])
 STORED = Counter("carebell_messages_stored", "Messages whose readings were committed", ["lane"])
@@ -16,6 +17,7 @@ PARTLY_DEAD = Counter(
     "carebell_messages_partly_dead", "Dead letters for a part of a stored message", ["lane", "reason"]
 )
 IGNORED = Counter("carebell_messages_ignored", "Messages passed over, by reason", ["lane", "reason"])
+REDRIVEN = Counter("carebell_messages_redriven", "Dead letters re-driven, by what became of them", ["result"])
 IN_FLIGHT = Gauge("carebell_messages_in_flight", "Messages taken and not yet acknowledged", ["lane"])
 WAITING = Gauge("carebell_messages_waiting", "Messages received and not yet taken", ["lane"])
 LAG = Gauge("carebell_lag_seconds", "Age of the oldest message received and not yet acknowledged", ["lane"])
@@ -26,9 +28,23 @@ STAGE_SECONDS = Histogram(
     ["lane", "stage"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
+CANARY_SECONDS = Histogram(
+    "carebell_canary_seconds",
+    "Time from publishing a message of our own to its commit and acknowledgement",
+    ["lane"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
+)
+CANARY = Gauge("carebell_canary_timestamp_seconds", "When a canary last came back, unix time", ["lane"])
+MISSING = Counter("carebell_messages_missing", "Counters that devices passed over: messages never received")
+FOUND = Counter("carebell_messages_found", "Messages counted as missing that came after all")
+BROKER_DROPPED = Gauge(
+    "carebell_broker_dropped", "Messages that the broker says it has thrown away since its start"
+)
 CONNECTED = Gauge("carebell_session_connected", "1 while the lane's MQTT session is up", ["lane"])
 SESSIONS_LOST = Counter("carebell_sessions_lost", "Times the broker had forgotten our session", ["lane"])
 TRANSITIONS = Counter("carebell_transitions", "Decisions of the engine", ["kind", "move"])
+UNSTORED = Gauge("carebell_unstored", "Calls for help received and not stored for 2 s and longer")
+ANNOUNCED = Counter("carebell_announced", "Calls for help announced as not stored, by way", ["way"])
 RETRIES = Gauge("carebell_database_retries", "Times the database was away and the work was tried again")
 DEVICES = Gauge("carebell_devices", "Devices that the bridge knows")
 DISK_FREE = Gauge("carebell_disk_free_bytes", "Free on the database's disk, if seen from here", ["directory"])
@@ -36,9 +52,13 @@ DISK_SIZE = Gauge("carebell_disk_size_bytes", "Size of the database's disk, if s
 DATABASE_BYTES = Gauge("carebell_database_bytes", "Size of the database")
 MAINTAINED = Gauge("carebell_maintained_timestamp_seconds", "When `db maintain` last did its work; 0: never")
 
+for _result in Result:
+    REDRIVEN.labels(_result)
+for _way in ("mqtt", "webhook"):
+    ANNOUNCED.labels(_way)
 # Every series of a lane is there from the start: a counter born with its first count hides it from increase()
 for _lane in ("urgent", "telemetry"):
-    for _metric in (RECEIVED, STORED, DUPLICATE, IN_FLIGHT, SESSIONS_LOST):
+    for _metric in (RECEIVED, STORED, DUPLICATE, IN_FLIGHT, SESSIONS_LOST, CANARY, CANARY_SECONDS):
         _metric.labels(_lane)
     for _reason in REASONS:
         DEAD.labels(_lane, _reason)
@@ -61,6 +81,14 @@ class Watch:
         if self._lane:
             STAGE_SECONDS.labels(self._lane, stage).observe(now - self._since)
         self._since = now
+
+
+BROKER_DROPPED.set(float("nan"))  # not every broker says
+
+
+def line_finished() -> float:
+    """Return when the line last finished a batch or a tick, unix time; 0 for never."""
+    return _sum([LINE])
 
 
 def identity_difference() -> float:

@@ -35,6 +35,8 @@ FIRST_BACKOFF: Final = 0.2
 LONGEST_BACKOFF: Final = 5.0
 PUBLISH: Final = 3
 """MQTT 5 section 2.1.2: the type of packet that bears a message."""
+QOS_2: Final = 0x04
+"""MQTT 5 section 3.3.1: the bit of its first byte that no message bears at the QoS that we asked for."""
 FIRST_FAILURE: Final = 0x80
 """MQTT 5 section 2.4: reason codes from here on are failures."""
 
@@ -82,17 +84,17 @@ class _Protocol(asyncio.Protocol):
         self.heard_at = asyncio.get_running_loop().time()
         if self._rest:
             self._rest += data
-            data = bytes(self._rest) if len(self._rest) >= self._needed() else b""
-        if not data:
-            return
-        self._take(data)
+            if len(self._rest) >= self._needed():
+                self._take(self._rest)
+        else:
+            self._take(data)
 
     def take_up(self) -> None:
         """Go on with what was read when the session was full."""
         if 0 < self._needed() <= len(self._rest):
-            self._take(bytes(self._rest))
+            self._take(self._rest)
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes | bytearray) -> None:
         used = self._packets(data)
         self._rest = bytearray(data[used:])
         self.session.received(self)
@@ -106,13 +108,14 @@ class _Protocol(asyncio.Protocol):
                 return place + 2 + length
         return 0
 
-    def _packets(self, data: bytes) -> int:
+    def _packets(self, data: bytes | bytearray) -> int:
         """Handle the whole packets at the head of `data`, messages while there is room; return their size."""
-        used, size = 0, len(data)
+        used, size, room, read = 0, len(data), self.session.room, mqtt5.read
+        messages: list[mqtt5.PublishPacket] = []
         with memoryview(data) as view:
-            while used < size and not (data[used] >> 4 == PUBLISH and self.session.is_full):
+            while used < size and not (data[used] >> 4 == PUBLISH and len(messages) >= room):
                 try:
-                    packet, length = mqtt5.read(view[used:])
+                    packet, length = read(view[used:])
                 except IndexError:
                     break
                 except BaseException as error:
@@ -120,15 +123,21 @@ class _Protocol(asyncio.Protocol):
                     if isinstance(error, KeyboardInterrupt | SystemExit | asyncio.CancelledError):
                         raise
                     self.end(WeatherError(f"the broker sent a malformed packet ({error})"))
-                    return size
-                used += length
-                self._packet(packet)
+                    used = size
+                    break
+                head, used = data[used], used + length
+                if not isinstance(packet, mqtt5.PublishPacket):
+                    self._answer(packet)
+                elif head & QOS_2 or packet.packet_id == 0:
+                    self.end(WeatherError("the broker sent a message at QoS 2, or without a packet id"))
+                    used = size
+                else:
+                    messages.append(packet)
+        self.session.publish(self.number, messages)
         return used
 
-    def _packet(self, packet: mqtt5.Packet) -> None:
-        if isinstance(packet, mqtt5.PublishPacket):
-            self.session.publish(self.number, packet)
-        elif isinstance(packet, mqtt5.ConnAckPacket):
+    def _answer(self, packet: mqtt5.Packet) -> None:
+        if isinstance(packet, mqtt5.ConnAckPacket):
             _settle(self.connack, packet)
         elif isinstance(packet, mqtt5.SubAckPacket):
             _settle(self.suback, packet)
@@ -182,45 +191,51 @@ class Session:
         self._unacknowledged = 0
 
     @property
-    def is_full(self) -> bool:
-        """Say whether as much was received as may wait for its commit."""
-        return self._unacknowledged >= self._receive_max or self.inbox.bytes > HELD_BYTES
+    def room(self) -> int:
+        """Return how many messages more may wait for their commit."""
+        return 0 if self.inbox.bytes > HELD_BYTES else max(0, self._receive_max - self._unacknowledged)
+
+    @property
+    def heard_at(self) -> float:
+        """Return when the broker last said anything on this connection, as the event loop counts time."""
+        return self._protocol.heard_at if self._protocol else 0.0
 
     async def run(self) -> None:
         """Stay connected for ever; raises FatalError where a retry would not help."""
-        backoff = FIRST_BACKOFF
+        backoff, loop = FIRST_BACKOFF, asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 await self._connected_once()
             except (OSError, WeatherError, TimeoutError) as error:
                 log.warning("%s lane: %s; trying again", self.lane.name.lower(), self._sentence(error))
-                backoff = FIRST_BACKOFF if self.connected else backoff
+                backoff = FIRST_BACKOFF if loop.time() - began > LONGEST_BACKOFF else backoff
             finally:
                 self.connected = False
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             backoff = min(LONGEST_BACKOFF, backoff * 2)
 
     def _sentence(self, error: BaseException) -> str:
+        where = f"{self._settings.host}:{self._settings.port}"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"the certificate of {where} is not trusted, see broker.ca_file: {error.verify_message}"
         if isinstance(error, ConnectionRefusedError | TimeoutError):
-            return f"no MQTT broker answers at {self._settings.host}:{self._settings.port}"
-        return str(error)
+            return f"no MQTT broker answers at {where}"
+        return f"the broker at {where}: {error}"
 
     async def _connected_once(self) -> None:
         loop = asyncio.get_running_loop()
         self.connections += 1
         number = self.connections
-        tls = (
-            ssl.create_default_context(cafile=self._settings.ca_file or None) if self._settings.tls else None
-        )
         async with asyncio.timeout(REPLY_TIMEOUT):
             _, protocol = await loop.create_connection(
-                lambda: _Protocol(self, number), self._settings.host, self._settings.port, ssl=tls
+                lambda: _Protocol(self, number), self._settings.host, self._settings.port, ssl=self._tls()
             )
         self._protocol = protocol
         self._paused = False
         self._unacknowledged = 0
         try:
-            await self._open(protocol)
+            connack = await self._open(protocol)
             self.connected = self._was_connected = True
             log.info(
                 "%s lane: connected to %s:%d",
@@ -228,15 +243,25 @@ class Session:
                 self._settings.host,
                 self._settings.port,
             )
-            await self._keep_alive(protocol)
+            await self._keep_alive(protocol, connack.server_keep_alive or self._settings.keep_alive)
         finally:
             protocol.end(ConnectionError("closed"))
         error = protocol.lost.result()
         if error:
             raise error
 
-    async def _open(self, protocol: _Protocol) -> None:
-        """Say CONNECT and SUBSCRIBE; an error that the connection brought is raised as itself."""
+    def _tls(self) -> ssl.SSLContext | None:
+        if not self._settings.tls:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self._settings.ca_file or None)
+        except OSError as error:
+            raise FatalError(
+                f"broker.ca_file = {self._settings.ca_file!r} cannot be used: {error}"
+            ) from error
+
+    async def _open(self, protocol: _Protocol) -> mqtt5.ConnAckPacket:
+        """Say CONNECT and SUBSCRIBE, return CONNACK; what ended the connection is raised as itself."""
         self._send(protocol, self._connect_packet().write())
         connack = await self._reply(protocol, protocol.connack)
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
@@ -252,11 +277,16 @@ class Session:
             # Not before SUBSCRIBE: while the database is away the broker must already keep messages for us.
             await self._session_lost(self.lane, protocol.number)
         suback = await self._reply(protocol, protocol.suback)
-        for topic_filter, code in zip(self._filters, suback.reason_codes, strict=False):
-            if int(code) >= FIRST_FAILURE:
+        if len(suback.reason_codes) != len(self._filters):
+            raise WeatherError(
+                f"the broker answers {len(self._filters)} subscriptions with {len(suback.reason_codes)} codes"
+            )
+        for topic_filter, code in zip(self._filters, suback.reason_codes, strict=True):
+            if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
                 raise FatalError(
                     f"the broker refuses the subscription to {topic_filter}: {code.name.lower()}"
                 )
+        return connack
 
     @staticmethod
     async def _reply(protocol: _Protocol, future: "asyncio.Future[Reply]") -> Reply:
@@ -296,14 +326,13 @@ class Session:
             ],
         )
 
-    async def _keep_alive(self, protocol: _Protocol) -> None:
+    async def _keep_alive(self, protocol: _Protocol, seconds: float) -> None:
         """Ping until the connection is lost; a broker that says nothing for long is taken for lost."""
         loop = asyncio.get_running_loop()
-        interval = self._settings.keep_alive / 2
         while not protocol.lost.done():
             self._send(protocol, mqtt5.PingReqPacket().write())
             sent_at = loop.time()
-            await asyncio.wait([protocol.lost], timeout=interval)
+            await asyncio.wait([protocol.lost], timeout=seconds / 2)
             if not protocol.lost.done() and not self._paused and protocol.heard_at < sent_at:
                 protocol.end(WeatherError("the broker is silent"))
 
@@ -312,25 +341,22 @@ class Session:
         if protocol.transport and not protocol.transport.is_closing():
             protocol.transport.write(data)
 
-    def publish(self, connection: int, packet: mqtt5.PublishPacket) -> None:
-        """Take up one PUBLISH."""
-        delivery = Delivery(
-            packet.topic,
-            packet.payload,
-            packet.packet_id or 0,
-            packet.duplicate,
-            packet.retain,
-            self._stamp.next(),
-        )
-        self.inbox.put(connection, delivery)
-        self._unacknowledged += delivery.packet_id > 0
+    def publish(self, connection: int, packets: list[mqtt5.PublishPacket]) -> None:
+        """Take up the PUBLISH packets of one read."""
+        first, new = self._stamp.next(len(packets)), tuple.__new__  # half as dear as Delivery(...)
+        deliveries = [
+            new(Delivery, (p.topic, p.payload, p.packet_id or 0, p.duplicate, p.retain, received_at))
+            for received_at, p in enumerate(packets, first)
+        ]
+        self.inbox.put(connection, deliveries)
+        self._unacknowledged += sum(1 for delivery in deliveries if delivery.packet_id)
 
     def received(self, protocol: _Protocol) -> None:
         """Wake the line after a read, and leave the socket alone for a moment on the telemetry lane."""
         self._wake()
         if protocol.transport is None or self._paused:
             return
-        if self.is_full or self.lane is Lane.TELEMETRY:
+        if not self.room or self.lane is Lane.TELEMETRY:
             protocol.transport.pause_reading()
             self._paused = True
             asyncio.get_running_loop().call_later(COALESCE, self._resume, protocol)
@@ -339,7 +365,7 @@ class Session:
         """Go on reading once there is room; a connection that is gone leaves the present one alone."""
         if protocol is not self._protocol or protocol.transport is None or protocol.transport.is_closing():
             return
-        if self.is_full:
+        if not self.room:
             asyncio.get_running_loop().call_later(COALESCE, self._resume, protocol)
             return
         self._paused = False

@@ -1,8 +1,11 @@
-"""What operators enter while the bridge runs: the database says so, and the devices are read again.
+"""What operators say while the bridge runs: the database tells, and the devices are read again.
 
 Who writes the registry notifies `carebell_registry` with the time that the changed rows bear. What arrives is
 only laid ready here: the line learns it between two batches, a part at a time, so that no message waits for a
 million devices.
+
+Who marks dead letters to be re-driven notifies `carebell_redrive`. It comes by the same connection, so the
+devices that were entered before are learnt before.
 """
 
 import asyncio
@@ -23,6 +26,7 @@ from store.weather import is_weather
 log = logging.getLogger(__name__)
 
 RETRY: Final = 2.0
+REDRIVE: Final = "carebell_redrive"
 PART: Final = 2_000
 """Devices that the line learns at once."""
 LONGEST_IMPORT: Final = timedelta(hours=1)
@@ -34,9 +38,10 @@ _QUERIES = sql.load("ingest")
 class News:
     """Devices that were changed and that the line has not learnt yet."""
 
-    def __init__(self, url: str) -> None:
-        """Read from the database of this URL; `run` does it."""
+    def __init__(self, url: str, redrive: Callable[[], None]) -> None:
+        """Read from the database of this URL; `run` does it. Call `redrive` when dead letters may wait."""
         self._url = url
+        self._redrive = redrive
         self._parts: deque[list[Device]] = deque()
         self._heard_until: datetime | None = None
 
@@ -58,15 +63,21 @@ class News:
 
     async def _listen(self, connection: AsyncConnection, arrived: Callable[[], None]) -> None:
         await connection.execute(_QUERIES["listen_to_registry"])
+        await connection.execute(_QUERIES["listen_to_redrive"])
         since = (self._heard_until or await _server_time(connection)) - LONGEST_IMPORT
+        asked = True  # perhaps, while nobody listened
         while True:
             self._heard_until = await _server_time(connection)
             async for part in _changed(connection, since):
                 self._parts.append(part)
                 arrived()
+            if asked:
+                self._redrive()
             notices = [notice async for notice in connection.notifies(stop_after=1)]
             oldest = self._heard_until - LONGEST_IMPORT
-            since = min(_time(notice.payload, oldest) for notice in notices)
+            registry = [notice for notice in notices if notice.channel != REDRIVE]
+            asked = len(registry) < len(notices)
+            since = min((_time(notice.payload, oldest) for notice in registry), default=self._heard_until)
 
 
 def _time(payload: str, oldest: datetime) -> datetime:

@@ -1,21 +1,29 @@
 """The source of batches: the two sessions, urgent first, and a tick each second."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 from ingest import metrics
+from ingest.canary import Canary
 from ingest.decode import Decoder
 from ingest.inbox import Stamp
 from ingest.mqtt import Session
+from ingest.redrive import Redrive, complete
 from ingest.registry import Registry
 from schemas.clock import SECOND, Clock
-from schemas.readings import Batch
+from schemas.readings import Batch, Delivery
 from schemas.settings import Settings
 from schemas.topics import TELEMETRY_FILTERS, URGENT_FILTERS, Lane
+from store.dead import Waiting
 
 TICK: Final = 1.0
 """Real seconds between two ticks."""
+LINGER: Final = 0.05
+"""Real seconds for which telemetry waits for more."""
+PAUSE: Final = 0.003
+"""Real seconds without a message after which it does not wait any longer."""
 DEAF: Final = 5.0
 """Real seconds without a look at the sessions after which silence counts anew: it was not the devices that
 were silent, we were deaf (a database that was away, a stopped process, a clock that was set)."""
@@ -34,9 +42,12 @@ class Source:
         enrol: Callable[[list[int]], None],
         forgive: Callable[[int], None],
         learn_news: Callable[[], bool],
+        stored: Callable[[Sequence[Delivery]], None],
+        redrive: Redrive,
     ) -> None:
         """Call `enrol(device_ids)` for strangers, `forgive(now)` when nobody could be heard until now.
 
+        `stored(deliveries)` is told of each batch that is committed, before its PUBACKs are sent.
         `learn_news()` is called between two batches, where the registry and the engine may change, and says
         whether there may be more.
         """
@@ -48,12 +59,15 @@ class Source:
         self._enrol = enrol
         self._forgive = forgive
         self._learn_news = learn_news
+        self._stored = stored
+        self._redrive = redrive
         self._decoder = Decoder(registry, limits.max_payload)
         self._batch_rows = limits.batch_rows
         self._next_tick = 0.0
         self._heard_by: tuple[int, ...] = ()
         self._looked_at = clock.now()
-        self._taken: dict[Lane, int] = {}
+        self._taken: dict[Lane, Sequence[Delivery]] = {}
+        self.canary = Canary(self._connections)
         self.sessions = {
             lane: Session(
                 lane,
@@ -90,7 +104,7 @@ class Source:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            if self._learn_news():
+            if news := self._learn_news():
                 self.wake()
             self._note_deafness()
             if self.sessions[Lane.URGENT].inbox.count:
@@ -98,16 +112,42 @@ class Source:
             elif loop.time() >= self._next_tick:
                 self._next_tick = loop.time() + TICK
                 yield Batch(Lane.TELEMETRY, self._heard_until(), scan=self._caught_up())
-            elif self.sessions[Lane.TELEMETRY].inbox.count:
+            elif not news and (letters := self._redrive.take(busy=self._is_busy())):
+                yield await self._again(letters)
+                self._redrive.settled()
+            elif (wait := self._telemetry_wait()) <= 0:
                 yield await self._take(Lane.TELEMETRY)
             else:
-                await self._until_woken(self._next_tick - loop.time())
+                await self._until_woken(min(wait, self._next_tick - loop.time()))
+
+    def _is_busy(self) -> bool:
+        return self.sessions[Lane.TELEMETRY].inbox.count > 0
+
+    def _telemetry_wait(self) -> float:
+        """Return how many seconds telemetry shall wait: a large batch costs hardly more than a small one."""
+        session = self.sessions[Lane.TELEMETRY]
+        if not session.inbox.count:
+            return math.inf
+        if session.inbox.count >= self._batch_rows or not session.room:
+            return 0.0
+        quiet = asyncio.get_running_loop().time() - session.heard_at
+        return min(LINGER - self.lag(Lane.TELEMETRY), PAUSE - quiet)
 
     def lag(self, lane: Lane) -> float:
         """Return the age, in real seconds, of a lane's oldest message that is not yet acknowledged."""
-        inbox = self.sessions[lane].inbox
-        oldest = self._taken.get(lane) or (inbox.oldest if inbox.count else self._clock.now())
-        return max(0, self._clock.now() - oldest) / SECOND / self._clock.speed
+        oldest = self.oldest(lane)
+        waited = self._clock.now() - oldest.received_at if oldest else 0
+        return max(0, waited) / SECOND / self._clock.speed
+
+    def oldest(self, lane: Lane) -> Delivery | None:
+        """Return the message that a lane has received first and not acknowledged."""
+        inbox, taken = self.sessions[lane].inbox, self._taken.get(lane)
+        return taken[0] if taken else inbox.oldest
+
+    def unacknowledged(self, lane: Lane) -> Iterator[Delivery]:
+        """Yield what a lane has received and not acknowledged, newest first; to be read in one go."""
+        yield from self.sessions[lane].inbox.newest_first()
+        yield from reversed(self._taken.get(lane, ()))
 
     def recall(self, batch: Batch) -> None:
         """Complete a batch that a restore read from the history, before it is judged again."""
@@ -116,27 +156,35 @@ class Source:
     async def ack(self, batch: Batch) -> None:
         """Acknowledge a batch that is committed; must be called once for each, in order."""
         if len(batch.receipts):
+            self._stored(self._taken[batch.lane])
             self.sessions[batch.lane].puback(batch.connection, batch.receipts["packet_id"])
             metrics.IN_FLIGHT.labels(batch.lane.name.lower()).dec(len(batch.receipts))
             del self._taken[batch.lane]
+            self.canary.land(batch)
+
+    def _connections(self) -> dict[Lane, int]:
+        return {lane: session.connections for lane, session in self.sessions.items() if session.connected}
 
     def _note_deafness(self) -> None:
         """Silence counts from the moment at which devices can be heard again."""
         now = self._clock.now()
         heard_by = tuple(s.connections for s in self.sessions.values()) if self.online else ()
         deaf = abs(now - self._looked_at) > DEAF * SECOND * self._clock.speed
+        if heard_by and heard_by != self._heard_by:
+            self.canary.reconnected()
         if heard_by and (deaf or heard_by != self._heard_by):
             self._forgive(now)
         self._heard_by, self._looked_at = heard_by, now
 
     def _heard_until(self) -> int:
         """Return the moment up to which every message received has been judged."""
-        waiting = [session.inbox.oldest for session in self.sessions.values() if session.inbox.count]
+        waiting = [oldest.received_at for s in self.sessions.values() if (oldest := s.inbox.oldest)]
         return min([self._clock.now(), *waiting])
 
     def _caught_up(self) -> bool:
-        """Say whether silence may be judged: both sessions up and no backlog waiting."""
-        return self.online and all(s.inbox.count <= self._batch_rows for s in self.sessions.values())
+        """Say whether silence may be judged: both sessions up, no backlog here or at the broker."""
+        waiting = max(session.inbox.count for session in self.sessions.values())
+        return self.online and waiting <= self._batch_rows and self.canary.caught_up
 
     async def _until_woken(self, seconds: float) -> None:
         try:
@@ -145,14 +193,23 @@ class Source:
         except TimeoutError:
             pass
 
+    async def _admit_strangers(self, deliveries: Sequence[Delivery]) -> None:
+        life, others = self._decoder.strangers(deliveries)
+        if life or others:
+            self._enrol(await self._registry.admit(life, others))
+
+    async def _again(self, letters: Sequence[Waiting]) -> Batch:
+        """Return dead letters as a batch; the urgent lane ignores none of them."""
+        deliveries = [each.delivery for each in letters]
+        await self._admit_strangers(deliveries)
+        return complete(self._decoder.decode(Lane.URGENT, deliveries, self._heard_until()), letters)
+
     async def _take(self, lane: Lane) -> Batch:
         connection, deliveries = self.sessions[lane].inbox.take(self._batch_rows)
         metrics.RECEIVED.labels(lane.name.lower()).inc(len(deliveries))
         metrics.IN_FLIGHT.labels(lane.name.lower()).inc(len(deliveries))
-        self._taken[lane] = deliveries[0].received_at
-        life, others = self._decoder.strangers(deliveries)
-        if life or others:
-            self._enrol(await self._registry.admit(life, others))
+        self._taken[lane] = deliveries
+        await self._admit_strangers(deliveries)
         with metrics.STAGE_SECONDS.labels(lane.name.lower(), "decode").time():
             batch = self._decoder.decode(lane, deliveries, self._heard_until())
         batch.connection = connection

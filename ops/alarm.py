@@ -15,7 +15,7 @@ from duty import alarms
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, Verb
 from ops.common import ConfigOption, JsonOption, connected, fail, load_settings, run
 from ops.listing import printable
-from schemas.alarms import OUTCOME_ZH, Outcome
+from schemas.alarms import OUTCOME_ZH, Outcome, remark_zh
 
 app = typer.Typer(no_args_is_help=True, help="List, show and handle alarms.")
 
@@ -175,7 +175,7 @@ def _table(found: list[alarms.Alarm]) -> Table:
         row = (
             str(alarm.alarm_id),
             alarm.severity_zh,
-            f"{alarm.kind_zh} {alarm.quality_zh}".rstrip(),
+            f"{alarm.kind_zh} {alarm.quality_zh or alarm.remark_zh}".rstrip(),
             alarm.person,
             alarm.device,
             alarm.region_name or alarm.region,
@@ -199,5 +199,6 @@ def _print_card(card: alarms.Card) -> None:
     log = Table("时间", "谁", "做了什么", "说明")
     for entry in card.log:
         said = json.dumps(entry.detail, ensure_ascii=False) if entry.detail else ""
+        said = remark_zh(card.alarm.kind, entry.detail) or said
         log.add_row(*(Text(cell) for cell in (printable(entry.at), entry.actor, entry.verb, said)))
     console.print(log)

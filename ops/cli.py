@@ -4,7 +4,7 @@ import logging
 
 import typer
 
-from ops import alarm, config, db, device, person, region, serve, sim, token
+from ops import alarm, config, db, dead, device, person, region, serve, sim, token
 from ops import demo as demo_module
 from ops.doctor import doctor
 
@@ -20,6 +20,7 @@ app.command("duty")(serve.duty)
 app.command("doctor")(doctor)
 app.add_typer(alarm.app, name="alarm")
 app.add_typer(db.app, name="db")
+app.add_typer(dead.app, name="dead")
 app.add_typer(device.app, name="device")
 app.add_typer(person.app, name="person")
 app.add_typer(region.app, name="region")

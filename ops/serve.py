@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from duty.api import create_app, make_pool, opened
+from duty.unstored import listening
 from ingest.bridge import Bridge
 from ingest.health import application
+from ingest.watchdog import watchdog
 from ops.common import ConfigOption, load_settings, run
 from ops.web import serve_app
 from schemas.errors import FatalError, UsageError
@@ -59,10 +61,10 @@ def serve(insecure: InsecureOption = False, config: ConfigOption = None) -> None
 
 
 async def run_bridge(settings: Settings) -> None:
-    """Run the bridge and its health pages until cancelled."""
+    """Run the bridge and its health pages until cancelled; a hanging event loop ends the process."""
     bridge = Bridge(settings)
     pages = application(bridge.readiness)
-    async with asyncio.TaskGroup() as group:
+    async with watchdog(), asyncio.TaskGroup() as group:
         group.create_task(serve_app(pages, settings.metrics.host, settings.metrics.port, "metrics"))
         group.create_task(bridge.run())
 
@@ -72,7 +74,8 @@ async def run_desk(settings: Settings, *, insecure: bool) -> None:
     _require_tokens(settings, insecure=insecure)
     async with opened(make_pool(settings.database.url)) as pool:
         app = create_app(settings, pool, insecure=insecure)
-        await serve_app(app, settings.duty.host, settings.duty.port, "duty")
+        async with listening(settings.broker, app.state.desk.heard):
+            await serve_app(app, settings.duty.host, settings.duty.port, "duty")
 
 
 def _require_tokens(settings: Settings, *, insecure: bool) -> None:

@@ -8,7 +8,7 @@ batches.
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,11 @@ from schemas.readings import Batch, Columns, Event, Quality
 
 Ints = npt.NDArray[np.int64]
 Index = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
+_NO_EVENT, _LATE = int(Event.NONE), int(Quality.LATE)
+PIECE = 4096
+"""Devices in one piece of a checkpoint: a piece is written in milliseconds, a million devices are not."""
 _UNHEARD = 0
 _NEVER = np.iinfo(np.int64).max
 _OLDEST = np.iinfo(np.int64).min
@@ -30,9 +34,13 @@ _QUALITY = {Quality.LATE: "late", Quality.UNREADABLE: "unreadable"}
 
 @dataclass
 class Delta:
-    """What a batch changes: transitions in the order of their readings, and new values for state arrays."""
+    """What a batch changes: transitions in the order of their readings, and new values for state arrays.
+
+    `latest` are times that only move on: of each place the latest counts. They are adopted before `updates`.
+    """
 
     transitions: list[Transition] = field(default_factory=list)
+    latest: list[tuple[Ints, Index, Ints]] = field(default_factory=list)
     updates: list[tuple[npt.NDArray[Any], Index, npt.NDArray[Any]]] = field(default_factory=list)
 
 
@@ -40,7 +48,7 @@ class Delta:
 class _Latch:
     """State of one latched rule over n devices."""
 
-    active: npt.NDArray[np.bool_]
+    active: Mask
     since: Ints  # first hit of the pending condition; _NEVER while none is pending
     last: Ints  # time of the newest reading judged
 
@@ -96,11 +104,14 @@ class Engine:
         delta = Delta()
         self._grow(int(batch.readings["device_id"].max(initial=-1)) + 1)
         found: list[tuple[int, Transition]] = []
-        if len(batch.readings):
+        if batch.letters:  # what is re-driven tells nothing of now: no state learns from it
+            found += [each for rule in self.rules.each for each in _each(rule, batch.readings)]
+        elif len(batch.readings):
             for rule in self.rules.each:
                 found += _each(rule, batch.readings)
+            time, late = _rule_time(batch.readings), _measured_late(batch.readings)
             for rule in self.rules.latched:
-                found += self._latched(rule, batch.readings, delta)
+                found += self._latched(rule, batch.readings, time, late, delta)
             found += self._heard_from(batch, delta)
         elif batch.scan and not len(batch.receipts):
             found += self._scan(batch.now, delta)
@@ -111,6 +122,8 @@ class Engine:
     @staticmethod
     def apply(delta: Delta) -> None:
         """Adopt a delta, once, before the next `evaluate`."""
+        for times, index, values in delta.latest:
+            np.maximum.at(times, index, values)
         for target, index, values in delta.updates:
             target[index] = values
 
@@ -118,28 +131,33 @@ class Engine:
         """Count silence from `now` at the earliest: nobody could be heard before (start-up, broker away)."""
         self._heard[self._heard != _UNHEARD] = now
 
-    def _latched(self, rule: Rule, readings: Columns, delta: Delta) -> list[tuple[int, Transition]]:
-        """Run a rule with state over the readings that concern it."""
+    def _latched(
+        self, rule: Rule, readings: Columns, time: Ints, late: Mask, delta: Delta
+    ) -> list[tuple[int, Transition]]:
+        """Run a rule with state over the readings that concern it.
+
+        Where nothing hits and nothing is pending or active, a reading only moves the time of the newest on.
+        """
         known = rule.when.concerns(readings)
         concerned = known | rule.clear.concerns(readings) if rule.clear else known
-        measured_late = (readings["quality"] == Quality.LATE) & (readings["event"] == Event.NONE)
-        rows: Index = np.flatnonzero(concerned & ~measured_late)
+        rows: Index = np.flatnonzero(concerned & ~late)
         if not len(rows):
             return []
+        state, device = self._latches[rule.fingerprint], readings["device_id"][rows]
+        delta.latest.append((state.last, device, time[rows]))
+        stirs = rule.when.test(readings)[rows] | state.active[device] | (state.since[device] != _NEVER)
+        if not stirs.any():
+            return []
+        rows = rows[np.isin(device, device[stirs])]
         devices, local = np.unique(readings["device_id"][rows], return_inverse=True)
         seen = _look(rule, readings[rows], known[rows])
-        state = self._latches[rule.fingerprint]
         work = state.take(devices)
         found: list[tuple[int, Transition]] = []
         for turn in _turns(local):
             fired, cleared = _step(rule, work, local[turn], seen[turn])
             found += [_raised(rule, readings, int(row)) for row in rows[turn[fired]]]
             found += [_cleared(rule, readings, int(row)) for row in rows[turn[cleared]]]
-        delta.updates += [
-            (state.active, devices, work.active),
-            (state.since, devices, work.since),
-            (state.last, devices, work.last),
-        ]
+        delta.updates += [(state.active, devices, work.active), (state.since, devices, work.since)]
         return found
 
     def _heard_from(self, batch: Batch, delta: Delta) -> list[tuple[int, Transition]]:
@@ -148,7 +166,11 @@ class Engine:
         rows: Index = np.flatnonzero(batch.readings["alive"])
         if rule is None or not len(rows):
             return []
-        device = batch.readings["device_id"][rows]
+        device, at = batch.readings["device_id"][rows], batch.readings["received_at"][rows]
+        delta.latest.append((self._heard, device, at))
+        first = np.where(self._heard[device] == _UNHEARD, at.min(), np.minimum(self._heard[device], at.min()))
+        if not self._silent[device].any() and (at.max() - first <= self._limit[device]).all():
+            return []
         order = rows[np.argsort(device, kind="stable")]
         device = batch.readings["device_id"][order]
         at = batch.readings["received_at"][order]
@@ -171,9 +193,7 @@ class Engine:
                     )
                 )
             found.append((row, Transition(who, rule.kind, Move.CLEAR, int(at[i]), rule.severity)))
-        last = np.append(first[1:], True)
-        delta.updates.append((self._heard, device[last], np.maximum(at[last], self._heard[device[last]])))
-        delta.updates.append((self._silent, device[last], np.zeros(int(last.sum()), np.bool_)))
+        delta.updates.append((self._silent, device[first], np.zeros(int(first.sum()), np.bool_)))
         return found
 
     def _scan(self, now: int, delta: Delta) -> list[tuple[int, Transition]]:
@@ -203,8 +223,18 @@ class Engine:
             for rank, i in enumerate(order)
         ]
 
-    def checkpoint(self) -> bytes:
-        """Return the whole state as bytes."""
+    @property
+    def pieces(self) -> int:
+        """Return how many pieces the state has: each is the state of PIECE devices."""
+        return -(-len(self._heard) // PIECE)
+
+    @staticmethod
+    def pieces_of(device_ids: Iterable[int]) -> set[int]:
+        """Return the pieces in which these devices are."""
+        return {device_id // PIECE for device_id in device_ids}
+
+    def checkpoint(self, piece: int) -> bytes:
+        """Return the state of one piece as bytes."""
         arrays: dict[str, npt.NDArray[Any]] = {"heard": self._heard, "silent": self._silent}
         for name, latch in self._latches.items():
             arrays |= {
@@ -212,30 +242,38 @@ class Engine:
                 f"{name}#since": latch.since,
                 f"{name}#last": latch.last,
             }
+        devices = slice(piece * PIECE, (piece + 1) * PIECE)
         stream = io.BytesIO()
         np.savez(
             stream,
             allow_pickle=False,
             names=np.array(list(arrays)),
-            **{f"a{i}": a for i, a in enumerate(arrays.values())},
+            **{f"a{i}": a[devices] for i, a in enumerate(arrays.values())},
         )
         return zlib.compress(stream.getvalue(), 1)
 
-    def restore(self, state: bytes) -> None:
-        """Adopt a checkpoint; rules that were not in it start anew after `begin`."""
+    def restore(self, piece: int, state: bytes) -> range:
+        """Adopt a checkpoint, return the pieces in it; rules that were not in it start anew after `begin`."""
         with np.load(io.BytesIO(zlib.decompress(state)), allow_pickle=False) as file:
             arrays = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
-        size = len(arrays["heard"])
-        self._grow(size)
-        self._heard[:size] = arrays["heard"]
-        self._silent[:size] = arrays["silent"]
+        first, size = piece * PIECE, len(arrays["heard"])
+        self._grow(first + size)
+        devices = slice(first, first + size)
+        self._heard[devices] = arrays["heard"]
+        self._silent[devices] = arrays["silent"]
         for name, latch in self._latches.items():
             if f"{name}#active" in arrays:
-                latch.active[:size] = arrays[f"{name}#active"]
-                latch.since[:size] = arrays[f"{name}#since"]
-                latch.last[:size] = arrays[f"{name}#last"]
+                latch.active[devices] = arrays[f"{name}#active"]
+                latch.since[devices] = arrays[f"{name}#since"]
+                latch.last[devices] = arrays[f"{name}#last"]
             else:
                 self._new.add(name)
+        return range(piece, piece + -(-size // PIECE))
+
+    @property
+    def has_new_rules(self) -> bool:
+        """Say whether a restore met a checkpoint that knew less rules."""
+        return bool(self._new)
 
     def begin(self, silent: list[int]) -> None:
         """End a restore: `silent` are the devices whose silence is an open alarm.
@@ -257,20 +295,27 @@ _SEEN = np.dtype(
 """What a latched rule sees of a reading; neither hit nor miss: the reading says nothing of `when`."""
 
 
-def _look(rule: Rule, readings: Columns, known: npt.NDArray[np.bool_]) -> Columns:
+def _rule_time(readings: Columns) -> Ints:
+    """Return the time that counts for rules with state: of an event its receipt, of a measurement its own."""
+    return np.where(readings["event"] != _NO_EVENT, readings["received_at"], readings["ts"])
+
+
+def _measured_late(readings: Columns) -> Mask:
+    return np.asarray((readings["quality"] == _LATE) & (readings["event"] == _NO_EVENT))
+
+
+def _look(rule: Rule, readings: Columns, known: Mask) -> Columns:
     """Return what a rule sees of readings, both of shape (n,); `known` says where `when` is decided."""
     seen = np.empty(len(readings), _SEEN)
     seen["is_event"] = readings["event"] != Event.NONE
-    seen["time"] = np.where(seen["is_event"], readings["received_at"], readings["ts"])
+    seen["time"] = _rule_time(readings)
     seen["hit"] = rule.when.test(readings)
     seen["miss"] = known & ~seen["hit"]
     seen["clear"] = rule.clear.test(readings) if rule.clear else seen["miss"]
     return seen
 
 
-def _step(
-    rule: Rule, work: _Latch, who: Index, seen: Columns
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _step(rule: Rule, work: _Latch, who: Index, seen: Columns) -> tuple[Mask, Mask]:
     """Let each device in `who`, each there once, see one reading; return which fired and which cleared.
 
     An event counts when it is received; a measurement counts only if it is newer than the last one judged.

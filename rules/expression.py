@@ -52,9 +52,13 @@ class Expression:
 
         A reading without a pulse says nothing about a pulse: it neither counts nor interrupts.
         """
-        mask = np.isin(readings["event"], [int(event) for event in self.events])
-        for name in sorted(self.fields):
+        mask = np.zeros(len(readings), np.bool_)
+        for event in self.events:
+            mask |= readings["event"] == int(event)
+        for name in self.fields:
             mask |= ~np.isnan(readings[name])
+        if not mask.any():
+            return mask
         return np.asarray(mask & (self.test(readings) == self.bound(readings, True)))  # noqa: FBT003 - as above
 
 

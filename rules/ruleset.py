@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rules.expression import Expression, compile_expression
-from schemas.alarms import KINDS, Severity
+from schemas.alarms import KINDS, OWN_KINDS, Severity
 from schemas.clock import SECOND
 from schemas.errors import UsageError
 from schemas.readings import READING, VALUES, Event
@@ -163,9 +163,10 @@ def _read(raw: object, where: str) -> Rule | SilenceRule:
     except ValidationError as error:
         lines = (f"{where}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise UsageError("\n".join(lines)) from error
-    kind = KINDS.get(entry.kind)
+    kind = None if entry.kind in OWN_KINDS else KINDS.get(entry.kind)
     if kind is None:
-        raise UsageError(f"{where}: kind = {entry.kind!r}: allowed are {', '.join(KINDS)}")
+        allowed = ", ".join(name for name in KINDS if name not in OWN_KINDS)
+        raise UsageError(f"{where}: kind = {entry.kind!r}: allowed are {allowed}")
     severity = entry.severity or kind.severity
     if entry.silence is not None:
         _refuse(raw, _OF_READINGS, f"{where}: a rule with `silence` takes no")

@@ -3,6 +3,7 @@
 The one catalogue of words for code, SQL, boards and the desk.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -80,8 +81,14 @@ KINDS = {
         Kind("removed", "设备摘除", Class.TECHNICAL, Severity.MEDIUM),
         Kind("tamper", "设备被拆", Class.TECHNICAL, Severity.MEDIUM),
         Kind("mains_lost", "市电中断", Class.TECHNICAL, Severity.MEDIUM),
+        Kind("session_lost", "会话丢失", Class.TECHNICAL, Severity.HIGH),
+        Kind("messages_dropped", "服务器丢弃消息", Class.TECHNICAL, Severity.HIGH),
     )
 }
+OWN_KINDS = frozenset({"session_lost", "messages_dropped"})
+"""What befalls the line itself: no rule decides it, and only duty closes it."""
+OWN_DEVICE = "?carebell"
+"""For which device alarms of the line itself stand: a name that no real device can bear."""
 
 CLASS_ZH = {Class.LIFE: "生命", Class.HEALTH: "健康", Class.TECHNICAL: "技术"}
 SEVERITY_ZH = {Severity.CRITICAL: "紧急", Severity.HIGH: "高", Severity.MEDIUM: "中", Severity.LOW: "低"}
@@ -132,6 +139,18 @@ TIME_ZH = {
     Quality.LATE: "迟到",
     Quality.UNREADABLE: "报文无法解析",
 }
+
+
+LANE_ZH = {"urgent": "紧急通道", "telemetry": "遥测通道"}
+
+
+def remark_zh(kind: str, detail: Mapping[str, Any]) -> str:
+    """Say what an alarm of the line itself means; those of devices need no such words."""
+    if kind == "session_lost":
+        return f"{LANE_ZH.get(str(detail.get('lane')), '')}可能丢失报文"
+    if kind == "messages_dropped":
+        return f"丢弃 {detail.get('more', '若干')} 条"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ should send is stricter: `docs/contracts` publishes it from these models, descri
 
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, with_config
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
@@ -136,6 +136,28 @@ class Downlink(BaseModel):
         Literal["raised", "acknowledged", "dispatched", "closed"],
         Field(description="raised again and again while it is open; dispatched: somebody is on the way"),
     ]
+
+
+class Unstored(BaseModel):
+    """A call for help that was received and is not stored yet, or that has been stored by now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: Annotated[
+        Literal["unstored", "stored"],
+        Field(description="unstored again and again until it is in the database; then stored"),
+    ]
+    device: Annotated[str, Field(description="the device id; ? and a hash of the topic where that has none")]
+    region: Annotated[str | None, Field(description="as in its topic; absent where that is malformed")] = None
+    channel: Annotated[Literal["sos", "fall"], Field(description="which kind of alarm it will be")]
+    event: Annotated[
+        Literal["sos", "fall_detected", "fall_confirmed", "fall_cancelled"] | None,
+        Field(description="what happened; absent where the payload cannot be read"),
+    ] = None
+    topic: Annotated[str, Field(description="where it came from, its first 1000 characters")]
+    received_at: Annotated[AwareDatetime, Field(description="when it came; with the topic it is its name")]
+    waiting: Annotated[float, Field(ge=0, description="for how long it has not been stored, seconds")]
+    payload: Annotated[str, Field(description="its first 1000 characters; bytes that are none are replaced")]
 
 
 MODELS: dict[Channel, Any] = {

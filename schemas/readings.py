@@ -89,7 +89,8 @@ READING = np.dtype(
         ("seq", np.int64),  # ABSENT for none
         ("digest", np.int64),  # of channel, event, seq, values and details
         *((name, np.float32) for name in VALUES),
-    ]
+    ],
+    align=True,  # numpy copies what is not aligned before it counts with it
 )
 
 RECEIPT = np.dtype([("packet_id", np.int32), ("duplicate", np.bool_), ("hash", np.uint32)])
@@ -125,6 +126,15 @@ class DeadLetter:
     whole: bool = True
 
 
+class Letter(NamedTuple):
+    """A dead letter that goes down the line again; `redrive_id` is the redrive that asked for it."""
+
+    dead_letter_id: int
+    redrive_id: int
+    batch: int
+    whole: bool
+
+
 @dataclass
 class Batch:
     """What travels down the line at once: the messages of one lane, or none (a tick).
@@ -133,6 +143,8 @@ class Batch:
     session is away or a backlog is being drained. `connection` names the connection that the packet ids
     belong to, for they mean nothing on another one. `deliveries` are what it was made from, in the order of
     `receipts`, for whoever must show a message's bytes again; a batch read from the history has none.
+    `letters` are the dead letters that the deliveries were; a batch that is re-driven has no receipts.
+    `canaries` are the payloads of what bridges sent to themselves: ignored, and back once this is committed.
     """
 
     lane: Lane
@@ -145,4 +157,6 @@ class Batch:
     details: list[dict[str, Any]] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
+    canaries: list[bytes] = field(default_factory=list)
     duplicates: int = 0
+    letters: Sequence[Letter] = ()

@@ -7,8 +7,9 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -23,7 +24,7 @@ from schemas.errors import UsageError
 
 SAMPLE = Path(__file__).with_name("sample.toml")
 
-_SECRET = ("password", "tokens", "url")
+_SECRET = ("password", "tokens", "url", "webhook")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -70,7 +71,7 @@ class IngestSettings(_Section):
 
     unknown_devices: Literal["register", "dead_letter"] = "register"
     max_registered: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
-    urgent_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 1_000
+    urgent_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 10_000
     telemetry_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 20_000
     batch_rows: Annotated[int, Field(ge=1, le=32_000)] = 5_000
     max_payload: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
@@ -114,6 +115,20 @@ class DutySettings(_Section):
     tokens: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
 
 
+def _checked(url: str) -> str:
+    """Return a URL whose host and port can be read; raises ValueError."""
+    _ = urlsplit(url).port
+    return url
+
+
+class AnnounceSettings(_Section):
+    """Whom to tell, beside the desk, of a call for help that cannot be stored."""
+
+    webhook: Annotated[
+        str, Field(repr=False, pattern=r"^(https?://[^\s/]\S*)?$"), AfterValidator(_checked)
+    ] = ""
+
+
 class ClockSettings(_Section):
     """Injected time, for `demo`, `sim` and tests: `start` is shown at the real moment `origin`."""
 
@@ -138,6 +153,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     history: HistorySettings = HistorySettings()
     metrics: ListenSettings = ListenSettings()
+    announce: AnnounceSettings = AnnounceSettings()
     duty: DutySettings = DutySettings()
     clock: ClockSettings = ClockSettings()
 

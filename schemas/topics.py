@@ -2,6 +2,7 @@
 
 uplink    carebell/v1/<region>/<device>/<channel>
 downlink  carebell/down/v1/<region>/<device>/alarm
+unstored  carebell/unstored/v1/<region>/<device>/<channel>
 """
 
 import re
@@ -39,6 +40,14 @@ _LEVELS = 3  # after the prefix: region, device, channel
 URGENT_FILTERS = tuple(f"{PREFIX}+/+/{channel.name.lower()}" for channel in sorted(URGENT_CHANNELS))
 TELEMETRY_FILTERS = (f"{PREFIX}#",)
 
+DROPPED = "$SYS/broker/publish/messages/dropped"
+"""Where mosquitto counts the messages that it has thrown away; other brokers do not say."""
+
+UNSTORED = "carebell/unstored/v1/{region}/{device}/{channel}"
+UNSTORED_FILTER = "carebell/unstored/v1/#"
+UNKNOWN = "unknown"
+"""Stands in the topic of an announcement for a region or a device that cannot be read."""
+
 DEVICE_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 REGION_PATTERN = re.compile(r"[0-9]{6}(?:[0-9]{3}){0,2}")
 
@@ -59,6 +68,10 @@ REASONS = {
 
 IGNORED_URGENT_TWIN = "urgent_twin"
 """Why telemetry ignores an urgent topic: the urgent session carries the same message."""
+IGNORED_CANARY = "canary"
+"""Why both lanes ignore carebell/v1/canary/<client id>/event: a bridge sends it to see it come back."""
+
+_CANARY_REGION = "canary"  # no code of a region: no device can stand there
 
 
 class Address(NamedTuple):
@@ -111,6 +124,24 @@ def uplink(region: str, device: str, channel: str) -> str:
     return f"{PREFIX}{region}/{device}/{channel}"
 
 
+def canary(client_id: str) -> str:
+    """Return the topic on which a bridge publishes what it wants to see come back: both lanes hear it."""
+    return uplink(_CANARY_REGION, client_id, Channel.EVENT.name.lower())
+
+
+def is_canary(topic: str) -> bool:
+    """Say whether a topic is that of a bridge's canary, our own or another one's."""
+    levels = topic.removeprefix(PREFIX).split("/")
+    return topic.startswith(PREFIX) and len(levels) == _LEVELS and topic == canary(levels[1])
+
+
 def downlink(region: str, device: str) -> str:
     """Return the topic on which a device hears of its alarm."""
     return f"carebell/down/v1/{region}/{device}/alarm"
+
+
+def unstored(region: str, device: str, channel: str) -> str:
+    """Return the topic on which a call for help is announced that is not stored yet."""
+    region = region if REGION_PATTERN.fullmatch(region) else UNKNOWN
+    device = device if DEVICE_PATTERN.fullmatch(device) else UNKNOWN
+    return UNSTORED.format(region=region, device=device, channel=channel)

@@ -76,7 +76,7 @@ def encode(
         pattern |= np.char.str_len(rooms).astype(np.int64) << len(columns)
     yield HEADER
     for each in np.unique(pattern):
-        chosen = pattern == each
+        chosen = slice(None) if (pattern == each).all() else pattern == each
         yield _rows(columns, int(each), {name: column[chosen] for name, column in values.items()})
     yield TRAILER
 

@@ -30,20 +30,27 @@ Mask = npt.NDArray[np.bool_]
 RETRIES_WITHIN: Final = 600 * SECOND
 """How long after the first try a device may send the same call again as a retry, microseconds."""
 
+_ODD, _ODDER = np.int64(0x1E3779B97F4A7C15), np.int64(0x42B2AE3D27D4EB4F)
+
 _CALLS = [int(event) for event in (Event.SOS, Event.FALL_DETECTED, Event.FALL_CONFIRMED)]
 
+_PLACES = {table: place for place, table in enumerate(TABLES)}
 _TABLE_OF_CHANNEL = np.zeros(max(Channel) + 1, np.intp)
-for _place, _channels in enumerate(TABLES.values()):
-    _TABLE_OF_CHANNEL[list(_channels)] = _place
+for _table, _channels in TABLES.items():
+    _TABLE_OF_CHANNEL[list(_channels)] = _PLACES[_table]
 
 
 def of_table(readings: Columns, table: str) -> Columns:
     """Return the readings that are kept in a table."""
-    return readings[np.isin(readings["channel"], [int(channel) for channel in TABLES[table]])]
+    return np.asarray(readings[_TABLE_OF_CHANNEL[readings["channel"]] == _PLACES[table]])
 
 
 def twins_within(readings: Columns) -> Mask:
     """Mark every stored reading, shape (n,), whose key an earlier one in the same batch has."""
+    mixed = readings["digest"] ^ readings["ts"] * _ODD ^ readings["device_id"] * _ODDER
+    mixed.sort()
+    if (mixed[1:] != mixed[:-1]).all():  # equal keys mix to equal numbers: here are none
+        return np.zeros(len(readings), np.bool_)
     order = np.lexsort((np.arange(len(readings)), readings["digest"], readings["ts"], readings["device_id"]))
     ordered = readings[order]
     same = np.zeros(len(readings), np.bool_)
@@ -84,10 +91,10 @@ class Watermarks:
 
     def raise_to(self, readings: Columns) -> None:
         """Note what was committed."""
-        stored = readings[readings["stored"]]
-        self._grow(stored)
-        place = (stored["device_id"], _TABLE_OF_CHANNEL[stored["channel"]])
-        np.maximum.at(self._marks, place, stored["ts"])
+        self._grow(readings)
+        stored = np.flatnonzero(readings["stored"])
+        place = readings["device_id"].astype(np.intp) * len(TABLES) + _TABLE_OF_CHANNEL[readings["channel"]]
+        np.maximum.at(self._marks.reshape(-1), place[stored], readings["ts"][stored])
 
 
 async def twins_stored(connection: AsyncConnection, readings: Columns) -> tuple[Mask, Mask]:

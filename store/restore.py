@@ -1,13 +1,12 @@
 """Start-up, which is recovery: what the database says, in the order in which the line needs it."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from psycopg import AsyncConnection, errors
-from psycopg.rows import dict_row
 
 from schemas.clock import to_microseconds
 from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns, DeadLetter
@@ -57,22 +56,24 @@ class Device(NamedTuple):
     self_registered: bool
 
 
-async def devices(store: Store) -> list[Device]:
-    """Return every device."""
+async def devices(store: Store) -> AsyncIterator[list[Device]]:
+    """Yield every device in parts; the highest numbers come first, so that room is made for all at once."""
+    before = 2**31 - 1
 
     async def work(connection: AsyncConnection) -> list[Device]:
-        rows = await (await connection.execute(_INGEST["devices"])).fetchall()
-        return [Device(*row) for row in rows]
+        rows = await connection.execute(_INGEST["devices"], {"before": before})
+        return [Device(*row) for row in await rows.fetchall()]
 
-    return await store.connection.run(work)
+    while part := await store.connection.run(work):
+        yield part
+        before = part[-1].device_id
 
 
-async def checkpoint(store: Store) -> tuple[int, bytes | None]:
-    """Return the newest checkpoint of the engine and the batch after which it was taken."""
+async def checkpoints(store: Store) -> list[tuple[int, int, bytes]]:
+    """Return the pieces of the engine's state: number, batch after which it was taken, state."""
 
-    async def work(connection: AsyncConnection) -> tuple[int, bytes | None]:
-        row = await (await connection.execute(_INGEST["checkpoint"])).fetchone()
-        return (row[0], row[2]) if row else (0, None)
+    async def work(connection: AsyncConnection) -> list[tuple[int, int, bytes]]:
+        return await (await connection.execute(_INGEST["checkpoints"])).fetchall()
 
     return await store.connection.run(work)
 
@@ -87,32 +88,51 @@ async def held_open(store: Store, kind: str) -> list[int]:
     return await store.connection.run(work)
 
 
-async def batches_after(store: Store, batch: int) -> list[Batch]:
-    """Return what was committed after a batch, oldest first, as it was judged then.
+class Committed(NamedTuple):
+    """A row of the ledger, as far as a replay needs it."""
+
+    number: int
+    lane: Lane
+    now: int
+    scan: bool
+
+
+async def committed(store: Store) -> list[Committed]:
+    """Return the batches of which the ledger tells, oldest first."""
+
+    async def work(connection: AsyncConnection) -> list[Committed]:
+        rows = await (await connection.execute(_INGEST["ledger"])).fetchall()
+        return [
+            Committed(number, Lane(lane), to_microseconds(now), scan) for number, lane, now, scan, *_ in rows
+        ]
+
+    return await store.connection.run(work)
+
+
+async def batches(store: Store, some: Sequence[Committed]) -> list[Batch]:
+    """Return committed batches that follow each other as they were judged then.
 
     Of messages that were unreadable there are only dead letters, without their bytes.
     """
+    between = {"first": some[0].number, "last": some[-1].number}
 
     async def work(connection: AsyncConnection) -> list[Batch]:
-        ledger = await (await connection.execute(_INGEST["ledger"])).fetchall()
-        rows = [row for table in TABLES async for row in _rows(connection, table, batch)]
-        rows.sort(key=lambda row: (row["batch"], row["received_at"], row["ts"], row["digest"]))
-        by_batch: dict[int, list[dict[str, Any]]] = {}
-        for row in rows:
-            by_batch.setdefault(row["batch"], []).append(row)
+        readings = np.concatenate([await _readings(connection, table, between) for table in TABLES])
+        readings = readings[np.lexsort((readings["digest"], readings["ts"], readings["received_at"]))]
+        brought_by = readings["message"].copy()
+        readings["message"] = 0
         dead: dict[int, list[DeadLetter]] = {}
-        for number, letter in await _dead_letters(connection, batch):
+        for number, letter in await _dead_letters(connection, between):
             dead.setdefault(number, []).append(letter)
         return [
             Batch(
-                Lane(lane),
-                to_microseconds(now),
-                scan,
-                readings=_columns(by_batch.get(number, [])),
-                dead=dead.get(number, []),
+                each.lane,
+                each.now,
+                each.scan,
+                readings=readings[brought_by == each.number - between["first"]],
+                dead=dead.get(each.number, []),
             )
-            for number, lane, now, scan, _, _ in ledger
-            if number > batch
+            for each in some
         ]
 
     return await store.connection.run(work)
@@ -131,33 +151,28 @@ async def ledgers(store: Store) -> None:
     await store.connection.run(work)
 
 
-async def _rows(connection: AsyncConnection, table: str, batch: int) -> AsyncIterator[dict[str, Any]]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_RESTORE[table], {"batch": batch})
-        async for row in cursor:
-            yield {"channel": int(TABLES[table][0]), "event": 0, "alive": True, **row}
-
-
-async def _dead_letters(connection: AsyncConnection, batch: int) -> list[tuple[int, DeadLetter]]:
-    found = await (await connection.execute(_RESTORE["dead_letters"], {"batch": batch})).fetchall()
+async def _dead_letters(connection: AsyncConnection, between: dict[str, int]) -> list[tuple[int, DeadLetter]]:
+    found = await (await connection.execute(_RESTORE["dead_letters"], between)).fetchall()
     return [
         (number, DeadLetter(to_microseconds(received_at), topic, b"", length, sha256, reason, detail, 0))
         for number, received_at, topic, length, sha256, reason, detail in found
     ]
 
 
-def _columns(rows: list[dict[str, Any]]) -> Columns:
-    """Lay rows of the history out as readings again."""
+async def _readings(connection: AsyncConnection, table: str, between: dict[str, int]) -> Columns:
+    """Lay rows of the history out as readings again; `message` tells the batch, counted from the first."""
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(_RESTORE[table], between)
+        names = [column.name for column in cursor.description or ()]
+        rows = await cursor.fetchall()
     readings = np.zeros(len(rows), READING)
-    readings["stored"] = True
+    readings["stored"] = readings["alive"] = True
+    readings["channel"] = int(TABLES[table][0])
     readings["detail"] = -1
     for name in ("ts_sent", "seq"):
         readings[name] = ABSENT
-    for name in ("device_id", "channel", "event", "alive"):
-        readings[name] = [row[name] for row in rows]
-    readings["quality"] = [row["time_quality"] for row in rows]
-    for name in ("ts", "received_at"):
-        readings[name] = [to_microseconds(row[name]) for row in rows]
     for name in VALUES:
-        readings[name] = [row.get(name) for row in rows]
+        readings[name] = np.nan
+    for name, column in zip(names, zip(*rows, strict=True), strict=False):
+        readings[name] = column
     return readings

@@ -4,24 +4,25 @@ A batch's number is the proof of its commit: it is written in the same transacti
 """
 
 import logging
-import time
 import uuid
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+import psycopg
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 
-from schemas.alarms import KINDS, Move, Transition
+from schemas.alarms import Transition
 from schemas.clock import to_datetime
-from schemas.readings import ABSENT, Batch, Columns, Quality
+from schemas.readings import Batch, Quality
 from schemas.settings import Settings
 from schemas.topics import Lane
-from store import copy, sql
+from store import dead, own_alarms, rows, sql
+from store.checkpoints import Checkpoints, State
 from store.connection import LockedConnection, OverlapError
-from store.duplicates import Watermarks, of_table, twins_stored, twins_within
+from store.duplicates import TABLES, Watermarks, of_table, twins_stored, twins_within
 from store.ledger import Ledger
+from store.own_alarms import Trouble
+from store.refused import Sift, is_refusal
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,6 @@ REMEMBERED: Final = 60_000
 """Messages in a lane's ledger: fewer than the 65,535 after which packet ids come again (docs/adr/002)."""
 
 _QUERIES = sql.load("ingest")
-_EVENT_COLUMNS = (
-    "device_id, ts, received_at, time_quality, ts_sent, seq, digest, batch, channel, event, detail"
-)
-_DEAD_COLUMNS = "received_at, batch, topic, payload, payload_length, payload_sha256, reason, detail, whole"
 OLDEST = np.iinfo(np.int64).min // 2
 """Before every time that a row can bear, and safe to count from."""
 
@@ -40,8 +37,8 @@ OLDEST = np.iinfo(np.int64).min // 2
 class Store:
     """What the line needs of the database; every call waits out the weather."""
 
-    def __init__(self, settings: Settings, checkpoint: Callable[[], bytes]) -> None:
-        """`checkpoint` returns the engine's state as of the last committed batch."""
+    def __init__(self, settings: Settings, state: State) -> None:
+        """`state` is the engine's as of the last committed batch."""
         self.run = uuid.uuid4()
         self.batch = 0
         self.newest_ts = OLDEST
@@ -51,11 +48,7 @@ class Store:
         }
         self.watermarks = Watermarks()
         self.connection = LockedConnection(settings.database.url, self._reopened)
-        self._checkpoint = checkpoint
-        self._checkpoint_every = settings.ingest.checkpoint_every
-        self._checkpoint_at = time.monotonic()
-        self._checkpointed = 0
-        self._checkpoint_soon = False
+        self.checkpoints = Checkpoints(state, settings.ingest.checkpoint_every)
         self._void_before = {Lane.URGENT: 0, Lane.TELEMETRY: 0}
         self._landed = 0
         self._started = False
@@ -81,38 +74,65 @@ class Store:
         """Add devices, name to region, that registered themselves; return name to id."""
 
         async def work(connection: AsyncConnection) -> dict[str, int]:
-            rows = await connection.execute(
+            found = await connection.execute(
                 _QUERIES["register"], {"devices": list(devices), "regions": list(devices.values())}
             )
-            return dict(await rows.fetchall())
+            return dict(await found.fetchall())
 
         return await self.connection.run(work)
 
-    async def void_ledger(self, lane: Lane, connection_number: int) -> None:
+    async def void_ledger(self, lane: Lane, connection_number: int, at: int) -> bool:
         """Forget the packet ids of a session that the broker lost, durably, before new ones are given.
 
-        Weather is waited out for ever: a session that is said to be lost is not said to be so again.
+        Weather is waited out for ever: a session that is said to be lost is not said to be so again. So the
+        alarm that it was lost `at` this time is raised in the same transaction. A lane's very first session
+        is no loss: return whether it was one.
         """
         self.ledgers[lane].clear()
         self._void_before[lane] = connection_number
 
+        loss = Trouble("session_lost", at, {"lane": lane.name.lower()})
+
+        async def work(connection: AsyncConnection) -> bool:
+            async with connection.transaction():
+                found = await connection.execute(_QUERIES["lane_was_heard"], {"lane": int(lane)})
+                is_loss = await found.fetchone() is not None
+                await connection.execute(_QUERIES["void_ledger"], {"lane": int(lane)})
+                if is_loss:
+                    await rows.write_transitions(connection, await own_alarms.transitions(connection, loss))
+            return is_loss
+
+        return await self.connection.run(work)
+
+    async def raise_own(self, trouble: Trouble) -> None:
+        """Raise an alarm of the line itself; return when it is durable."""
+
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_QUERIES["void_ledger"], {"lane": int(lane)})
+            async with connection.transaction():
+                await rows.write_transitions(connection, await own_alarms.transitions(connection, trouble))
 
         await self.connection.run(work)
 
+    async def dropped_told(self) -> int:
+        """Return how many dropped messages duty was last told of."""
+        return await self.connection.run(own_alarms.dropped_told)
+
     async def without_duplicates(self, batch: Batch) -> Batch:
         """Take out what the database holds already: redeliveries by the ledger, retries by their keys."""
-        if not len(batch.receipts):
+        if not len(batch.receipts) and not batch.letters:
             return batch
         redelivered = np.flatnonzero(self.ledgers[batch.lane].stored_before(batch.receipts))
-        keep = ~np.isin(batch.readings["message"], redelivered)
-        keep[keep] &= ~twins_within(batch.readings[keep])
+        keep = np.ones(len(batch.readings), np.bool_)
+        if len(redelivered):
+            keep = ~np.isin(batch.readings["message"], redelivered)
+        keep[keep] &= ~twins_within(batch.readings[keep] if len(redelivered) else batch.readings)
         suspects = np.flatnonzero(keep & self.watermarks.suspects(batch.readings))
         if len(suspects):
-            rows = batch.readings[suspects]
+            found = batch.readings[suspects]
 
-            standing, again = await self.connection.run(lambda connection: twins_stored(connection, rows))
+            standing, again = await self.connection.run(lambda connection: twins_stored(connection, found))
+            if batch.letters:
+                again[:] = False  # the call itself stands there, and was heard when it was received
             keep[suspects] &= ~standing | again
             batch.readings["stored"][suspects[again]] = False
         self._drop(batch, keep, set(redelivered.tolist()))
@@ -120,56 +140,69 @@ class Store:
 
     @staticmethod
     def _drop(batch: Batch, keep: np.ndarray[Any, np.dtype[np.bool_]], redelivered: set[int]) -> None:
-        """Keep these readings; a message of which nothing is left is a duplicate, unless it was ignored."""
+        """Keep these readings; a message of which nothing is left is a duplicate, unless it was ignored.
+
+        Its bad parts stay dead letters unless it was redelivered: the good ones alone are known.
+        """
         readable = batch.readings["quality"] != Quality.UNREADABLE
+        if not redelivered and (keep & (batch.readings["stored"] | ~readable)).all():
+            return
         had = set(batch.readings["message"][readable].tolist())
         said = set(batch.readings["message"].tolist()) | {letter.message for letter in batch.dead}
         batch.readings = batch.readings[keep]
         left = set(batch.readings["message"][batch.readings["stored"]].tolist())
         duplicates = (redelivered & said) | (had - left)
-        batch.dead = [letter for letter in batch.dead if letter.message not in duplicates]
+        batch.dead = [letter for letter in batch.dead if letter.message not in redelivered]
         batch.duplicates = len(duplicates)
 
     async def commit(self, batch: Batch, transitions: list[Transition]) -> None:
         """Write a batch and what it means in one transaction; return only when it is durable.
 
-        Weather is retried for ever; any other error is raised, and the process must end: memory and database
-        would differ.
+        What the database refuses of it becomes dead letters, and then the batch says so. Weather is retried
+        for ever; any other error is raised, and the process must end: memory and database would differ.
         """
-        if not len(batch.receipts) and not transitions:
+        if not (len(batch.receipts) or batch.letters or transitions or self.checkpoints.wanted):
             return
         number = self.batch + 1
         newest_ts = int(max(self.newest_ts, batch.readings["ts"].max(initial=OLDEST)))
-        checkpoint = self._due_checkpoint()
+        if dead.calls_after(batch, self.checkpoints.oldest):
+            self.checkpoints.soon()  # a restore reads such letters: they must not go before it can do without
+        pieces = self.checkpoints.due(self.batch)
+        landing: list[Sift] = []  # of the last try: if the reply to its COMMIT is lost, it may have landed
 
         async def work(connection: AsyncConnection) -> None:
             if self._landed >= number:
                 return
-            async with connection.transaction():
-                await self._write(connection, batch, transitions, number, newest_ts)
-                if checkpoint is not None:
-                    await self._write_checkpoint(connection, checkpoint, to_datetime(batch.now))
+            landing.clear()
+            said = await dead.unsaid(connection, transitions) if batch.letters else transitions
+            try:
+                async with connection.transaction():
+                    await self._write(connection, batch, said, number, newest_ts)
+                    await self._write_checkpoint(connection, pieces, batch.now)
+            except psycopg.Error as error:
+                if not is_refusal(error):
+                    raise
+                landing.append(Sift(batch, number))
+            for sift in landing:
+                async with connection.transaction():
+                    await self._write_refused(connection, sift, said, newest_ts)
+                    await self._write_checkpoint(connection, pieces, batch.now)
 
         await self.connection.run(work)
+        self.checkpoints.written(pieces, self.batch)
+        for sift in landing:
+            self._adopt(sift)
         self.batch = self._landed = number
         self.newest_ts = newest_ts
         self.watermarks.raise_to(batch.readings)
         if batch.connection >= self._void_before[batch.lane]:
             self.ledgers[batch.lane].add(number, batch.receipts["packet_id"], batch.receipts["hash"])
 
-    def checkpoint_soon(self) -> None:
-        """Bring a checkpoint with the next commit: the state changed by something else than batches."""
-        self._checkpoint_soon = True
-
-    def _due_checkpoint(self) -> bytes | None:
-        waited = time.monotonic() - self._checkpoint_at
-        is_due = waited >= self._checkpoint_every and self._checkpointed != self.batch
-        if not is_due and not self._checkpoint_soon:
-            return None
-        self._checkpoint_soon = False
-        self._checkpoint_at = time.monotonic()
-        self._checkpointed = self.batch
-        return self._checkpoint()
+    def _adopt(self, sift: Sift) -> None:
+        """Let the batch be what was stored of it; no restore can read what the engine saw of the rest."""
+        if not sift.batch.letters:
+            self.checkpoints.soon_for(sift.refused_devices())
+        sift.adopt()
 
     async def _write(
         self,
@@ -180,11 +213,35 @@ class Store:
         newest_ts: int,
     ) -> None:
         stored = batch.readings[batch.readings["stored"]]
-        for table in ("vitals", "heartbeats", "activity"):
-            await _copy_readings(connection, table, of_table(stored, table), batch, number)
-        await _copy_events(connection, of_table(stored, "events"), batch, number)
-        await _copy_dead_letters(connection, batch, number)
-        await _write_transitions(connection, transitions)
+        for table in TABLES:
+            await rows.write_readings(connection, table, of_table(stored, table), batch.details, number)
+        if batch.letters:
+            await dead.settle(connection, batch, batch.readings, batch.dead)
+        else:
+            await rows.write_dead_letters(connection, batch.dead, number)
+        await rows.write_transitions(connection, transitions)
+        await self._write_ledger(connection, batch, number, newest_ts, has_rows=len(stored) > 0)
+
+    async def _write_refused(
+        self,
+        connection: AsyncConnection,
+        sift: Sift,
+        transitions: list[Transition],
+        newest_ts: int,
+    ) -> None:
+        """Write a batch, which was refused as a whole, without what is refused of it."""
+        batch = sift.batch
+        await sift.write(connection, transitions)
+        if batch.letters:
+            await dead.settle_what_can_be(connection, batch, sift.readings, sift.dead)
+        else:
+            await sift.write_dead_letters(connection)
+        has_rows = bool(sift.readings["stored"].any())
+        await self._write_ledger(connection, batch, sift.number, newest_ts, has_rows=has_rows)
+
+    async def _write_ledger(
+        self, connection: AsyncConnection, batch: Batch, number: int, newest_ts: int, *, has_rows: bool
+    ) -> None:
         counts = batch.connection >= self._void_before[batch.lane]
         receipts = batch.receipts if counts else batch.receipts[:0]
         await connection.execute(
@@ -194,111 +251,21 @@ class Store:
                 "run": self.run,
                 "lane": int(batch.lane),
                 "now": to_datetime(batch.now),
-                "scan": batch.scan and (len(stored) > 0 or not len(batch.receipts)),
+                "scan": batch.scan and (has_rows or not len(batch.receipts)),
                 "newest_ts": to_datetime(max(newest_ts, 0)),
                 "packet_ids": receipts["packet_id"].tobytes(),
                 "hashes": receipts["hash"].tobytes(),
+                "redriven": bool(batch.letters),
             },
         )
 
-    async def _write_checkpoint(self, connection: AsyncConnection, state: bytes, taken_at: object) -> None:
-        await connection.execute(
-            _QUERIES["write_checkpoint"],
-            {"batch": self.batch, "taken_at": taken_at, "state": state},
-        )
+    async def _write_checkpoint(
+        self, connection: AsyncConnection, pieces: dict[int, bytes], now: int
+    ) -> None:
+        """Write what is due of the state as of the last batch, and forget ledger rows that nothing needs."""
+        if not pieces:
+            return
+        await self.checkpoints.write(connection, pieces, self.batch, now)
         for lane, ledger in self.ledgers.items():
-            oldest = min(ledger.oldest, self.batch)
+            oldest = min(ledger.oldest, self.checkpoints.oldest)
             await connection.execute(_QUERIES["trim_ledger"], {"lane": int(lane), "batch": oldest})
-
-
-async def _copy_readings(
-    connection: AsyncConnection, table: str, rows: Columns, batch: Batch, number: int
-) -> None:
-    if not len(rows):
-        return
-    rooms = None
-    if table == "activity":
-        rooms = np.array([_room(batch, int(index)) for index in rows["detail"]], np.bytes_)
-    async with connection.cursor() as cursor, cursor.copy(copy.statement(table)) as stream:
-        for block in copy.encode(table, rows, number, rooms):
-            await stream.write(block)
-
-
-def _room(batch: Batch, detail: int) -> bytes:
-    return str(batch.details[detail].get("room", "")).encode() if detail >= 0 else b""
-
-
-async def _copy_events(connection: AsyncConnection, rows: Columns, batch: Batch, number: int) -> None:
-    if not len(rows):
-        return
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY events ({_EVENT_COLUMNS}) FROM STDIN".encode()) as stream,
-    ):
-        for row in rows:
-            await stream.write_row(
-                (
-                    int(row["device_id"]),
-                    to_datetime(int(row["ts"])),
-                    to_datetime(int(row["received_at"])),
-                    int(row["quality"]),
-                    None if row["ts_sent"] == ABSENT else int(row["ts_sent"]),
-                    None if row["seq"] == ABSENT else int(row["seq"]),
-                    int(row["digest"]),
-                    number,
-                    int(row["channel"]),
-                    int(row["event"]),
-                    Jsonb(batch.details[row["detail"]]) if row["detail"] >= 0 else None,
-                )
-            )
-
-
-async def _copy_dead_letters(connection: AsyncConnection, batch: Batch, number: int) -> None:
-    if not batch.dead:
-        return
-    async with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY dead_letters ({_DEAD_COLUMNS}) FROM STDIN".encode()) as stream,
-    ):
-        for letter in batch.dead:
-            await stream.write_row(
-                (
-                    to_datetime(letter.received_at),
-                    number,
-                    _without_nul(letter.topic),
-                    letter.payload,
-                    letter.length,
-                    letter.sha256,
-                    letter.reason,
-                    _without_nul(letter.detail),
-                    letter.whole,
-                )
-            )
-
-
-def _without_nul(text: str) -> str:
-    """Show NUL, which PostgreSQL's text cannot hold, by its picture."""
-    return text.replace("\x00", "\u2400")
-
-
-async def _write_transitions(connection: AsyncConnection, transitions: list[Transition]) -> None:
-    """Write the engine's decisions in their order; neighbours of one move travel together."""
-    async with connection.cursor() as cursor:
-        start = 0
-        for end in range(1, len(transitions) + 1):
-            if end == len(transitions) or transitions[end].move is not transitions[start].move:
-                query = "raise_alarm" if transitions[start].move is Move.RAISE else "clear_alarm"
-                await cursor.executemany(_QUERIES[query], [_parameters(t) for t in transitions[start:end]])
-                start = end
-
-
-def _parameters(transition: Transition) -> dict[str, Any]:
-    return {
-        "device_id": transition.device_id,
-        "kind": transition.kind,
-        "class": KINDS[transition.kind].alarm_class.value,
-        "severity": transition.severity.value,
-        "quality": transition.quality,
-        "at": to_datetime(transition.at),
-        "detail": Jsonb(transition.values),
-    }

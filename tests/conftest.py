@@ -47,7 +47,10 @@ def _not_tested(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end of the run which services were not there."""
+    """Say at the end of the run what tests found out, and which services were not there."""
+    for report in terminalreporter.stats.get("passed", []):
+        for line in (value for name, value in report.user_properties if name == "says"):
+            terminalreporter.write_line(str(line))
     for line in _not_tested(terminalreporter.config):
         terminalreporter.write_line(line, yellow=True)
 

@@ -13,9 +13,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from docs.contracts.asyncapi import describe
-from docs.contracts.examples import DOWNLINK, UPLINK
+from docs.contracts.examples import DOWNLINK, UNSTORED, UPLINK
 from duty.api import create_app, make_pool
-from schemas.messages import MODELS, Downlink
+from schemas.messages import MODELS, Downlink, Unstored
 from schemas.settings import Settings
 
 HERE: Final = Path(__file__).parent
@@ -38,6 +38,7 @@ class _Published(GenerateJsonSchema):
 def payloads(definitions: str = "#/$defs/") -> dict[str, dict[str, Any]]:
     """Return the schemas of all payloads by name; what they share stands at `definitions`."""
     models = {channel.name.lower(): (model, UPLINK[channel]) for channel, model in MODELS.items()}
+    ours = {"downlink": (Downlink, DOWNLINK), "unstored": (Unstored, UNSTORED)}
     return {
         name: {
             **TypeAdapter(model).json_schema(
@@ -46,7 +47,7 @@ def payloads(definitions: str = "#/$defs/") -> dict[str, dict[str, Any]]:
             "title": name,
             "examples": examples,
         }
-        for name, (model, examples) in {**models, "downlink": (Downlink, DOWNLINK)}.items()
+        for name, (model, examples) in {**models, **ours}.items()
     }
 
 

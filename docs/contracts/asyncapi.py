@@ -1,6 +1,6 @@
 """The AsyncAPI document: topics, lanes, quality of service, and what becomes a dead letter.
 
-carebell is the application: it receives on the channels of the uplink and sends on the one of the downlink.
+carebell is the application: it receives on the channels of the uplink and sends on the other two.
 Each of its MQTT sessions is a server here, so that a channel says by which one it goes.
 """
 
@@ -12,9 +12,12 @@ from schemas.settings import BrokerSettings, IngestSettings
 from schemas.topics import (
     DEVICE_PATTERN,
     IGNORED_URGENT_TWIN,
+    LIFE_CHANNELS,
     REASONS,
     REGION_PATTERN,
     TELEMETRY_FILTERS,
+    UNKNOWN,
+    UNSTORED,
     URGENT_CHANNELS,
     URGENT_FILTERS,
     Channel,
@@ -49,6 +52,13 @@ _LANES: Final = {
 }
 
 
+_ANNOUNCED: Final = (
+    "Calls for help that were received and are not in the database after 2 s, told at least once, and every"
+    " 10 s until they are. For the desk and for integrators whose login may read it; devices may not. What"
+    f" cannot be read of the topic of a call stands as `{UNKNOWN}` in this one."
+)
+
+
 def describe(payloads: dict[str, dict[str, Any]], shared: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the document with these payload schemas, which refer to the `shared` ones."""
     channels = {channel.name.lower(): _uplink(channel) for channel in MODELS}
@@ -65,11 +75,13 @@ def describe(payloads: dict[str, dict[str, Any]], shared: dict[str, dict[str, An
         "servers": {
             **{name: _lane(name) for name in _LANES},
             "downlink": _server("downlink", "What becomes of its alarm, told to a device at least once."),
+            "announce": _server("announce", _ANNOUNCED),
         },
-        "channels": {**channels, "downlink": _downlink()},
+        "channels": {**channels, "downlink": _downlink(), "unstored": _unstored()},
         "operations": {
             **{name: _operation("receive", name) for name in channels},
             "downlink": _operation("send", "downlink"),
+            "unstored": _operation("send", "unstored"),
         },
         "components": {
             "schemas": {**payloads, **shared},
@@ -112,6 +124,13 @@ def _uplink(channel: Channel) -> dict[str, Any]:
 
 def _downlink() -> dict[str, Any]:
     return _channel("downlink", downlink("{region}", "{device}"), "downlink")
+
+
+def _unstored() -> dict[str, Any]:
+    found = _channel("unstored", UNSTORED, "announce")
+    names = [channel.name.lower() for channel in sorted(LIFE_CHANNELS)]
+    found["parameters"]["channel"] = {"description": "which kind of alarm it will be", "enum": names}
+    return found
 
 
 def _channel(name: str, address: str, server: str) -> dict[str, Any]:

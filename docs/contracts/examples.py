@@ -43,3 +43,17 @@ DOWNLINK: Final[list[dict[str, Any]]] = [
     {"alarm_id": 1207, "kind": "sos", "state": "raised"},
     {"alarm_id": 1207, "kind": "sos", "state": "dispatched"},
 ]
+
+_CALL: Final[dict[str, Any]] = {
+    "device": "BELL-0001",
+    "region": "430602",
+    "channel": "sos",
+    "event": "sos",
+    "topic": "carebell/v1/430602/BELL-0001/sos",
+    "received_at": "2026-09-21T13:33:20.123456Z",
+    "payload": "{}",
+}
+UNSTORED: Final[list[dict[str, Any]]] = [
+    {"state": "unstored", **_CALL, "waiting": 2.1},
+    {"state": "stored", **_CALL, "waiting": 34.0},
+]

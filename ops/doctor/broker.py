@@ -16,14 +16,21 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from ops.doctor.finding import Finding, State, fault, judge
 from schemas.errors import CarebellError, UsageError
 from schemas.settings import BrokerSettings, Settings
-from schemas.topics import TELEMETRY_FILTERS, URGENT_FILTERS, downlink
+from schemas.topics import (
+    DROPPED,
+    TELEMETRY_FILTERS,
+    UNSTORED_FILTER,
+    URGENT_FILTERS,
+    canary,
+    downlink,
+    unstored,
+)
 
 T = TypeVar("T")
 
 WAIT: Final = 5.0
 KEPT: Final = 60
 """Seconds for which the doctor's own session is to be kept."""
-DROPPED: Final = "$SYS/broker/publish/messages/dropped"
 
 
 class RefusedError(CarebellError):
@@ -147,6 +154,12 @@ def _bridge_login(broker: BrokerSettings, max_payload: int) -> Iterator[Finding]
         reason = visit.publish(downlink("000000", "doctor"), "{}")
         advice = "let the bridge's user write carebell/down/v1/#"
         yield judge("broker", "may write to devices", str(reason), not reason.is_failure, advice)
+        reason = visit.publish(unstored("000000", "doctor", "sos"), "{}")  # which the desk passes over
+        advice = f"let the bridge's user read and write {UNSTORED_FILTER}: see ops/mosquitto/carebell.acl"
+        yield judge("broker", "may announce", str(reason), not reason.is_failure, advice)
+        reason = visit.publish(canary(broker.client_id), "{}")
+        advice = f"let the bridge's user write {canary('+')}: see ops/mosquitto/carebell.acl"
+        yield judge("broker", "may send its canary", str(reason), not reason.is_failure, advice)
 
 
 def _limits(limits: Mapping[str, object], max_payload: int) -> Iterator[Finding]:

@@ -61,6 +61,8 @@ _READINESS = {
     "broker": "a session with the broker is down: see the bridge's log",
     "database": "the bridge has lost the database and waits for it: see its log",
     "identity": "messages are not accounted for: keep the bridge's log and restart it",
+    "line": "the line has finished nothing for 30 s: it waits for the database, see the bridge's log",
+    "canary": "its own messages do not come back: see what is wrong with the broker and the database above",
 }
 
 

@@ -11,8 +11,8 @@ SELECT (SELECT count(*) FROM devices) AS devices,
         LEFT JOIN regions r USING (region) WHERE coalesce(r.name, '') = '') AS unnamed_regions
 
 -- name: heard
--- When the last batch with messages was committed, on the clock of the installation.
-SELECT max(now) FROM ingest_ledger WHERE packet_ids <> ''
+-- The time of the newest reading. The bridge's own canaries have batches too, but no readings.
+SELECT newest_ts FROM ingest_ledger WHERE newest_ts > 'epoch' ORDER BY batch DESC LIMIT 1
 
 -- name: closed_boards
 -- Views of the boards that the role may not read; all of them where there is no such role.

@@ -191,7 +191,7 @@ UPDATE rolled_up SET
 
 -- name: held
 -- Rows of later batches stay: of these the restore needs those after the checkpoint, the roll-ups the others.
-SELECT least(r.batch, coalesce((SELECT batch FROM engine_checkpoints), 0)) FROM rolled_up r
+SELECT least(r.batch, coalesce((SELECT min(batch) FROM engine_checkpoints), 0)) FROM rolled_up r
 
 -- name: sizes
 -- The pieces of a divided table, on either edition; rows as the planner estimates them, null where it cannot.

@@ -9,9 +9,13 @@ SELECT pg_try_advisory_lock(42019)
 
 -- name: devices
 SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices
+WHERE device_id < %(before)s ORDER BY device_id DESC LIMIT 50000
 
 -- name: listen_to_registry
 LISTEN carebell_registry
+
+-- name: listen_to_redrive
+LISTEN carebell_redrive
 
 -- name: server_time
 SELECT clock_timestamp()
@@ -33,26 +37,43 @@ ON CONFLICT (sha256) DO NOTHING
 SELECT batch, run, newest_ts FROM ingest_ledger ORDER BY batch DESC LIMIT 1
 
 -- name: ledger
-SELECT batch, lane, now, scan, packet_ids, hashes FROM ingest_ledger ORDER BY batch
+-- Without what was re-driven: it brought no packet ids, and the engine learned nothing from it.
+SELECT batch, lane, now, scan, packet_ids, hashes FROM ingest_ledger WHERE NOT redriven ORDER BY batch
 
 -- name: write_ledger
-INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes)
-VALUES (%(batch)s, %(run)s, %(lane)s, %(now)s, %(scan)s, %(newest_ts)s, %(packet_ids)s, %(hashes)s)
+INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes, redriven)
+VALUES (%(batch)s, %(run)s, %(lane)s, %(now)s, %(scan)s, %(newest_ts)s, %(packet_ids)s, %(hashes)s, %(redriven)s)
+
+-- name: check_at_once
+-- What is refused must be refused where it can be told from the rest, not at COMMIT.
+SET CONSTRAINTS ALL IMMEDIATE
+
+-- name: device_again
+-- The row of a device that somebody deleted, or the number under which its name stands now; none: it is there.
+INSERT INTO devices (device_id, device, region, self_registered) OVERRIDING SYSTEM VALUE
+SELECT %(device_id)s::integer, %(device)s::text, %(region)s::text, true
+WHERE NOT EXISTS (SELECT FROM devices WHERE device_id = %(device_id)s)
+ON CONFLICT (device) DO UPDATE SET device = excluded.device
+RETURNING device_id
 
 -- name: void_ledger
 -- The broker lost the session: the packet ids it gave mean nothing any more.
 UPDATE ingest_ledger SET packet_ids = '', hashes = '' WHERE lane = %(lane)s AND packet_ids <> ''
 
+-- name: lane_was_heard
+-- Whoever committed nothing of a lane can have lost nothing: this is its very first session.
+SELECT FROM ingest_ledger WHERE lane = %(lane)s LIMIT 1
+
 -- name: trim_ledger
 DELETE FROM ingest_ledger WHERE lane = %(lane)s AND batch < %(batch)s
 
--- name: checkpoint
-SELECT batch, taken_at, state FROM engine_checkpoints
+-- name: checkpoints
+SELECT piece, batch, state FROM engine_checkpoints ORDER BY piece
 
 -- name: write_checkpoint
-INSERT INTO engine_checkpoints (batch, taken_at, state)
-VALUES (%(batch)s, %(taken_at)s, %(state)s)
-ON CONFLICT (only_one) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
+INSERT INTO engine_checkpoints (piece, batch, taken_at, state)
+VALUES (%(piece)s, %(batch)s, %(taken_at)s, %(state)s)
+ON CONFLICT (piece) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
 
 -- name: raise_alarm
 -- One open alarm per device and kind: a raise while it is open raises its count, and is about who has the device now.
@@ -76,6 +97,17 @@ WITH raised AS (
 )
 INSERT INTO outbox (alarm_id, channel, message)
 SELECT alarm_id, 'downlink', 'raised' FROM raised WHERE class = 'life'
+
+-- name: own_told
+-- A raise that the log has, to the microsecond and the word, is not written again.
+SELECT FROM alarm_log l JOIN alarms a USING (alarm_id)
+WHERE a.device_id = %(device_id)s AND a.kind = %(kind)s AND l.at = %(at)s AND l.detail = %(detail)s
+LIMIT 1
+
+-- name: dropped_told
+SELECT l.detail->'dropped' FROM alarm_log l JOIN alarms a USING (alarm_id) JOIN devices d USING (device_id)
+WHERE d.device = %(device)s AND a.kind = 'messages_dropped' AND l.detail ? 'dropped'
+ORDER BY l.log_id DESC LIMIT 1
 
 -- name: clear_alarm
 -- A technical alarm closes itself when its condition clears; the others wait for duty.

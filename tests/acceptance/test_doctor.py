@@ -113,9 +113,12 @@ async def test_a_broker_that_refuses_what_the_bridge_needs_is_named(good: Instal
     await asyncio.to_thread(good.broker.restart)
     found = await wrong(good)
     assert "broker: without login" in found
-    (home / "acl").write_text(acl.replace("topic write carebell/down/v1/#", ""))
+    for ours in ("topic write carebell/down/v1/#", "topic readwrite carebell/unstored/v1/#"):
+        assert ours in acl
+        acl = acl.replace(ours, "")
+    (home / "acl").write_text(acl)
     await asyncio.to_thread(good.broker.restart)
-    assert "broker: may write to devices" in await wrong(good)
+    assert {"broker: may write to devices", "broker: may announce"} <= set(await wrong(good))
 
 
 async def test_a_broker_that_forgets_sessions_is_named(

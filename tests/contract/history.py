@@ -63,8 +63,8 @@ class History:
     async def checkpoint(self, batch: int) -> None:
         """Note that the engine's restore needs no batch up to this one, as the writer does."""
         await self.connection.execute(
-            "INSERT INTO engine_checkpoints (batch, taken_at, state) VALUES (%s, now(), '')"
-            " ON CONFLICT (only_one) DO UPDATE SET batch = excluded.batch",
+            "INSERT INTO engine_checkpoints (piece, batch, taken_at, state) VALUES (0, %s, now(), '')"
+            " ON CONFLICT (piece) DO UPDATE SET batch = excluded.batch",
             (batch,),
         )
         await self.connection.execute("DELETE FROM ingest_ledger WHERE batch < %s", (batch,))

@@ -198,7 +198,7 @@ class Line:
         """Return the batch that messages make on their way in; its now is the last one's time of receipt."""
         source = self.bridge.source
         for each in messages:
-            source.sessions[lane].inbox.put(connection, each)
+            source.sessions[lane].inbox.put(connection, [each])
         batch = await source._take(lane)
         batch.now = messages[-1].received_at
         batch.scan = scan
@@ -230,8 +230,11 @@ class Line:
 
 def state(engine: Engine) -> dict[str, list[Any]]:
     """Return the whole state of an engine by name, without the room it keeps for devices to come."""
-    with np.load(io.BytesIO(zlib.decompress(engine.checkpoint())), allow_pickle=False) as file:
-        arrays = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
+    arrays: dict[str, Any] = {"heard": np.empty(0, np.int64)}
+    for piece in range(engine.pieces):
+        with np.load(io.BytesIO(zlib.decompress(engine.checkpoint(piece))), allow_pickle=False) as file:
+            part = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
+        arrays = {name: np.append(arrays.get(name, part[name][:0]), part[name]) for name in part}
     known = int(np.flatnonzero(arrays["heard"]).max(initial=-1)) + 1
     return {name: array[:known].tolist() for name, array in arrays.items()}
 

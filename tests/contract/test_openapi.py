@@ -132,7 +132,7 @@ async def ask_rightly(caller: Caller, alarm_id: int) -> None:
     """Take an alarm through its life, and look at all that can be looked at."""
     for name, body in POSTS.items():
         assert (await caller.call(name, alarm_id, json=body)).status_code == 200
-        for look in ("list_alarms", "show_alarm", "words", "healthz"):
+        for look in ("list_alarms", "list_unstored", "show_alarm", "words", "healthz"):
             assert (await caller.call(look, alarm_id)).status_code == 200
 
 

@@ -68,6 +68,7 @@ def test_a_device_hears_what_is_sent_to_it_only(fresh_mosquitto: Broker) -> None
         neighbour.subscribe("carebell/down/v1/#")
         bridge.publish("carebell/down/v1/430602/BELL-1/alarm", b"help is coming")
         assert bell.receive().payload == b"help is coming"
+        bridge.publish("carebell/unstored/v1/430602/BELL-1/sos", b"not for devices")
         bridge.publish("carebell/down/v1/430602/BELL-2/alarm", b"yours")
         assert neighbour.receive().payload == b"yours"
         assert neighbour.messages.empty()

@@ -4,7 +4,6 @@ A crash here is that everything in memory is gone and the database is kept. Star
 a device was heard last up to its own moment, on purpose; where states are compared, that is left out.
 """
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -56,7 +55,7 @@ async def line(url: str) -> AsyncIterator[Line]:
 
 def checkpoint_now(line: Line) -> None:
     """Make the next commit bring a checkpoint."""
-    line.bridge.store._checkpoint_at = -math.inf
+    line.bridge.store.checkpoints.soon()
 
 
 async def restored(url: str, *, forgive: bool = False) -> Line:
@@ -127,10 +126,17 @@ STORY: dict[str, Step] = {
 }
 
 
-@pytest.mark.parametrize("checkpoint", ["", "late, newest first", "all"])
-async def test_after_a_crash_the_state_is_what_it_was(url: str, line: Line, checkpoint: str) -> None:
+@pytest.mark.parametrize("checkpoint", ["", "late, newest first", "all", "piece by piece"])
+async def test_after_a_crash_the_state_is_what_it_was(
+    url: str, line: Line, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After every batch of a long story, with and without checkpoints: heard, silent, pending and latched."""
     wrong = {}
+    if checkpoint == "piece by piece":
+        monkeypatch.setattr("rules.engine.PIECE", 1)
+        monkeypatch.setattr("ingest.bridge.PIECE", 1)
+        monkeypatch.setattr("store.checkpoints.AT_ONCE", 1)
+        line.bridge.store.checkpoints._every = 0.0
     for name, step in STORY.items():
         if checkpoint in (name, "all"):
             checkpoint_now(line)
@@ -145,6 +151,8 @@ async def test_after_a_crash_the_state_is_what_it_was(url: str, line: Line, chec
                 f"{part}: {was} -> {again[part]}" for part, was in running.items() if was != again[part]
             ]
     assert not wrong
+    pieces = await rows(url, "SELECT batch FROM engine_checkpoints")
+    assert (len({row["batch"] for row in pieces}) > 1) == (checkpoint == "piece by piece")
     assert {row["kind"] for row in await rows(url, "SELECT kind FROM alarms")} >= {
         *("device_silent", "fall", "low_battery", "mains_lost", "removed", "sos"),
     }
@@ -218,24 +226,6 @@ async def test_silence_after_a_start_counts_from_the_start(url: str, line: Line)
     await line.crash()
 
 
-async def test_a_forgiven_silence_stays_forgiven(url: str, line: Line) -> None:
-    """After a broker outage and a crash, who was forgiven is not taken for silent, and is found later."""
-    await sends(-40, "BELL-1", "heartbeat", {})(line)
-    await sends(-40, "BAND-1", "heartbeat", {})(line)
-    line.bridge.source._forgive(after(0))  # the sessions are up again
-    await ticks(4)(line)
-    running = state(line.engine)
-    await line.crash()
-    line = await restored(url)
-    assert state(line.engine) == running
-    await ticks(31)(line)
-    assert await tuples(url, "SELECT device, raised_at FROM board_alarms ORDER BY raised_at") == [
-        ("BELL-1", to_datetime(after(3 * MINUTE))),
-        ("BAND-1", to_datetime(after(30 * MINUTE))),
-    ]
-    await line.crash()
-
-
 async def test_what_was_not_committed_was_not_seen(url: str, line: Line) -> None:
     """A batch that was judged and not committed leaves no trace in the state after a crash."""
     await heart(1, 140)(line)
@@ -256,7 +246,7 @@ async def test_a_checkpoint_is_of_the_batch_that_it_names(url: str, line: Line) 
     assert found["batch"] == 1
     kept = Engine(ruleset.load(ruleset.SHIPPED))
     kept.enrol([1, 2, 3], [""] * 3, [None] * 3)
-    kept.restore(found["state"])
+    kept.restore(0, found["state"])
     assert state(kept) == after_one
 
 

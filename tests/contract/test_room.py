@@ -8,6 +8,8 @@ import pytest
 from psycopg import AsyncConnection, errors
 
 from ops.parts import Database
+from rules import ruleset
+from rules.engine import Engine
 from store import edition as editions
 from store import restore
 from store.edition import DIVIDED, HISTORY
@@ -126,7 +128,7 @@ async def test_a_bridge_starts_beside_a_wide_reader(
     """Where no room can be made because somebody reads, the line starts, and its rows have a place."""
     monkeypatch.setattr(editions, "PAUSE", 0.01)
     later = NOW + 60 * DAY
-    store = Store(settings_for(history.url), bytes)
+    store = Store(settings_for(history.url), Engine(ruleset.load(ruleset.SHIPPED)))
     async with connected(history.url) as reader:
         await reader.execute("BEGIN")
         await reader.execute("SELECT * FROM vitals")

@@ -564,7 +564,7 @@ async def test_the_inbox_keeps_connections_apart() -> None:
     """What is taken at once is of one connection, the oldest first, and is counted in messages and bytes."""
     inbox = Inbox()
     for connection, payload in ((1, b"a"), (1, b"bb"), (2, b"ccc"), (2, b"d"), (3, b"")):
-        inbox.put(connection, Delivery("t", payload, 1, duplicate=False, retained=False, received_at=0))
+        inbox.put(connection, [Delivery("t", payload, 1, duplicate=False, retained=False, received_at=0)])
     assert inbox.count == 5
     assert inbox.bytes >= 7
     found = []

@@ -48,8 +48,8 @@ def test_the_files_are_what_the_generator_writes() -> None:
 
 
 def test_every_message_has_a_schema() -> None:
-    """Each channel has its document, and so has the downlink."""
-    assert SCHEMAS.keys() == {f"{name}.schema.json" for name in (*CHANNELS, "downlink")}
+    """Each channel has its document, and so have the downlink and what is announced."""
+    assert SCHEMAS.keys() == {f"{name}.schema.json" for name in (*CHANNELS, "downlink", "unstored")}
     assert len({schema["$id"] for schema in SCHEMAS.values()}) == len(SCHEMAS)
 
 

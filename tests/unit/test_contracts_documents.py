@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from docs.contracts import HERE
 from duty import answers
 from schemas import topics
-from schemas.topics import CHANNELS, Lane
+from schemas.topics import CHANNELS, LIFE_CHANNELS, Lane
 
 with warnings.catch_warnings(action="ignore"):  # it names a field "schema", which pydantic warns of
     from asyncapi3.models.asyncapi import AsyncAPI3  # type: ignore[import-untyped]  # it ships no py.typed
@@ -102,16 +102,21 @@ def test_the_check_of_asyncapi_is_strict(place: list[str | int], wrong: Any) -> 
 
 
 def test_asyncapi_has_the_topics_and_lanes_of_the_code() -> None:
-    """Every channel is received by the lane that the code gives it, at QoS 1; the downlink is sent."""
+    """Every channel is received by the lane that the code gives it, at QoS 1; the two others are sent."""
     operations = ASYNCAPI["operations"]
-    assert operations.keys() == ASYNCAPI["channels"].keys() == {*CHANNELS, "downlink"}
+    assert operations.keys() == ASYNCAPI["channels"].keys() == {*CHANNELS, "downlink", "unstored"}
     for name, channel in ASYNCAPI["channels"].items():
-        topic = channel["address"].format(region="430602", device="BELL-1")
+        topic = channel["address"].format(region="430602", device="BELL-1", channel="sos")
         server = channel["servers"][0]["$ref"].removeprefix("#/servers/")
         assert operations[name]["bindings"]["mqtt"]["qos"] == 1
         if name == "downlink":
             assert (topic, server) == (topics.downlink("430602", "BELL-1"), "downlink")
             assert operations[name]["action"] == "send"
+            continue
+        if name == "unstored":
+            assert (topic, server) == (topics.unstored("430602", "BELL-1", "sos"), "announce")
+            assert operations[name]["action"] == "send"
+            assert set(channel["parameters"]["channel"]["enum"]) == {c.name.lower() for c in LIFE_CHANNELS}
             continue
         assert topics.parse(topic) == ("430602", "BELL-1", CHANNELS[name])
         lane = Lane.URGENT if topics.reaches_urgent(topic) else Lane.TELEMETRY

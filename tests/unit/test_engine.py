@@ -446,7 +446,7 @@ def test_evaluate_adopts_nothing() -> None:
     """A commit that failed is tried again with the same answer, and the state is as before."""
     engine = shipped_engine()
     play(engine, batch(*busy()))
-    before = engine.checkpoint()
+    before = engine.checkpoint(0)
     following = batch(
         reading(1, 9 * MINUTE, hr=140), reading(1, 10 * MINUTE, hr=140), reading(2, 700, mains=1)
     )
@@ -455,9 +455,9 @@ def test_evaluate_adopts_nothing() -> None:
     assert first.transitions == second.transitions
     assert len(first.transitions) == 2
     assert len(silent.transitions) == 2
-    assert engine.checkpoint() == before
+    assert engine.checkpoint(0) == before
     engine.apply(second)
-    assert engine.checkpoint() != before
+    assert engine.checkpoint(0) != before
     assert brief(play(engine, batch(reading(2, 800, mains=0)))) == [(2, "mains_lost", "raise", 800)]
 
 
@@ -472,7 +472,7 @@ def test_an_empty_batch_does_nothing_but_scan() -> None:
 def again(engine: Engine, devices: int = 4) -> Engine:
     """Return a new engine restored from the state of another."""
     new = shipped_engine(devices)
-    new.restore(engine.checkpoint())
+    new.restore(0, engine.checkpoint(0))
     return new
 
 
@@ -491,7 +491,32 @@ def test_a_restored_state_is_the_same_state() -> None:
     """Checkpoint, restore, checkpoint gives the same bytes."""
     engine = shipped_engine()
     play(engine, batch(*busy()), tick(SILENT * 2))
-    assert again(engine).checkpoint() == engine.checkpoint()
+    assert again(engine).checkpoint(0) == engine.checkpoint(0)
+
+
+def test_pieces_together_are_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written and read piece by piece, each device has its own state again, and the count of pieces fits."""
+    monkeypatch.setattr("rules.engine.PIECE", 3)
+    engine = shipped_engine(8)
+    play(engine, batch(*busy(), reading(7, 502, battery=5)))
+    assert engine.pieces == 3
+    new = shipped_engine(1)
+    assert [new.restore(piece, engine.checkpoint(piece)) for piece in range(3)] == [
+        range(piece, piece + 1) for piece in range(3)
+    ]
+    assert [new.checkpoint(piece) for piece in range(3)] == [engine.checkpoint(piece) for piece in range(3)]
+    assert play(new, batch(reading(7, 503, battery=5), reading(2, 601, mains=0))) == []
+
+
+def test_a_checkpoint_of_the_whole_state_is_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written before there were pieces is read as all of them."""
+    engine = shipped_engine(8)
+    play(engine, batch(reading(7, 502, battery=5)))
+    whole = engine.checkpoint(0)
+    monkeypatch.setattr("rules.engine.PIECE", 3)
+    new = shipped_engine(1)
+    assert new.restore(0, whole) == range(3)
+    assert play(new, batch(reading(7, 503, battery=5))) == []
 
 
 @pytest.mark.parametrize("devices", [2, 5, 5000])
@@ -535,7 +560,7 @@ def test_a_rule_that_changed_starts_anew_and_the_others_go_on() -> None:
     text = ruleset.SHIPPED.read_text("utf-8").replace("battery <= 15", "battery <= 20")
     changed = Engine(ruleset.parse(text))
     changed.enrol([0, 1, 2, 3], [""] * 4, [None] * 4)
-    changed.restore(engine.checkpoint())
+    changed.restore(0, engine.checkpoint(0))
     found = play(changed, batch(reading(1, 600, hr=140), reading(2, 601, battery=5, mains=0)))
     assert brief(found) == [(1, "hr_high", "raise", 600), (2, "low_battery", "raise", 601)]
 
@@ -562,7 +587,7 @@ def test_a_rule_that_is_new_after_a_restore_has_not_fired_unseen() -> None:
     play(before, batch(reading(1, 0, battery=80)))
     after = Engine(ruleset.parse(shipped.replace("battery <= 15", "battery <= 20")))
     after.enrol([1], [""], [None])
-    after.restore(before.checkpoint())
+    after.restore(0, before.checkpoint(0))
     play(after, batch(reading(1, 60, battery=18)))  # replayed: its transitions are thrown away
     after.begin([])
     assert brief(play(after, batch(reading(1, 120, battery=17)))) == [(1, "low_battery", "raise", 120)]

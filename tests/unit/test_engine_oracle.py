@@ -333,7 +333,7 @@ def judged(steps: list[Step], rng: random.Random, *, chance: float, restarts: fl
 def restarted(engine: Engine) -> Engine:
     """Return a new engine with the state of another, as after a crash."""
     new = shipped_engine(DEVICES)
-    new.restore(engine.checkpoint())
+    new.restore(0, engine.checkpoint(0))
     return new
 
 

@@ -16,7 +16,7 @@ def test_messages_are_taken_in_order_and_at_most_so_many() -> None:
     """The oldest come first, and the inbox counts what is left."""
     inbox = Inbox()
     for size in (1, 2, 3):
-        inbox.put(7, delivery(size))
+        inbox.put(7, [delivery(size)])
     connection, taken = inbox.take(2)
     assert (connection, [len(each.payload) for each in taken]) == (7, [1, 2])
     assert (inbox.count, inbox.bytes > 3) == (1, True)
@@ -26,7 +26,7 @@ def test_a_batch_is_of_one_connection() -> None:
     """Packet ids of two connections never meet in one batch."""
     inbox = Inbox()
     for connection in (1, 1, 2):
-        inbox.put(connection, delivery(1))
+        inbox.put(connection, [delivery(1)])
     assert [(number, len(taken)) for number, taken in (inbox.take(10), inbox.take(10))] == [(1, 2), (2, 1)]
     assert (inbox.count, inbox.bytes) == (0, 0)
 
@@ -35,7 +35,7 @@ def test_a_batch_is_bounded_in_bytes_and_never_empty() -> None:
     """One huge message is a batch of its own; many large ones do not come all at once."""
     inbox = Inbox()
     for size in (TAKEN_BYTES * 3, TAKEN_BYTES // 2, TAKEN_BYTES // 2, 10):
-        inbox.put(1, delivery(size))
+        inbox.put(1, [delivery(size)])
     assert [len(inbox.take(100)[1]) for _ in range(3)] == [1, 2, 1]
 
 

@@ -151,6 +151,9 @@ def test_a_fault_of_the_environment_is_not_blamed_on_the_file(monkeypatch: pytes
         '[database]\nurl = ["postgresql://carebell:hunter2@db/carebell"]',
         '[duty.tokens]\nalice = "hunter2"',
         '[duty]\ntokens = "hunter2"',
+        '[announce]\nwebhook = "ftp://hooks/hunter2"',
+        '[announce]\nwebhook = "https://hooks:99999/hunter2"',
+        '[announce]\nwebhook = "https://[::hooks/hunter2"',
     ],
 )
 def test_no_refusal_shows_a_secret(text: str) -> None:
@@ -163,9 +166,11 @@ def test_no_refusal_shows_a_secret(text: str) -> None:
 def test_settings_do_not_show_their_secrets() -> None:
     """Nor does a log line that prints them."""
     settings = load(
-        '[broker]\npassword = "hunter2"\n[database]\nurl = "postgresql://carebell:hunter2@db/carebell"'
+        '[broker]\npassword = "hunter2"\n[database]\nurl = "postgresql://carebell:hunter2@db/carebell"\n'
+        '[announce]\nwebhook = "https://hooks.example/hunter2"'
     )
     assert settings.broker.secret() == "hunter2"
+    assert settings.announce.webhook == "https://hooks.example/hunter2"
     assert "hunter2" not in repr(settings) + str(settings)
 
 

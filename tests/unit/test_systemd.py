@@ -81,7 +81,7 @@ def test_the_configuration_of_the_page_is_right(tmp_path: Path, monkeypatch: pyt
     """The file that docs/deploy.md shows loads, and is the one that the units read."""
     page = PAGE.read_text("utf-8")
     (shown,) = re.findall(r"`(/\S+\.toml)` \(.*?\):\n\n```toml\n", page)
-    (toml,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    toml = "\n".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL))
     assert f"CAREBELL_CONFIG={shown} " in COMMON.read_text("utf-8")
     monkeypatch.delenv("CAREBELL_CONFIG", raising=False)
     path = tmp_path / "carebell.toml"

@@ -1,0 +1,117 @@
+"""How what a commit brings is written: readings, events, dead letters, and what the engine decided.
+
+Rules of this file: it writes what it is given, in the transaction it is given, and judges no error.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from schemas.alarms import KINDS, Move, Transition
+from schemas.clock import to_datetime
+from schemas.readings import ABSENT, Columns, DeadLetter
+from store import copy, sql
+
+Details = Sequence[dict[str, Any]]
+"""What rows have no column for: Batch.details."""
+
+_QUERIES = sql.load("ingest")
+_EVENT_COLUMNS = (
+    "device_id, ts, received_at, time_quality, ts_sent, seq, digest, batch, channel, event, detail"
+)
+_DEAD_COLUMNS = "received_at, batch, topic, payload, payload_length, payload_sha256, reason, detail, whole"
+
+
+async def write_readings(
+    connection: AsyncConnection, table: str, rows: Columns, details: Details, batch: int
+) -> None:
+    """Copy the rows of one table of the history, shape (n,), as part of the batch of this number."""
+    if not len(rows):
+        return
+    if table == "events":
+        await _copy_events(connection, rows, details, batch)
+        return
+    rooms = None
+    if table == "activity":
+        rooms = np.array([*(str(each.get("room", "")).encode() for each in details), b""])[rows["detail"]]
+    async with connection.cursor() as cursor, cursor.copy(copy.statement(table)) as stream:
+        for block in copy.encode(table, rows, batch, rooms):
+            await stream.write(block)
+
+
+async def _copy_events(connection: AsyncConnection, rows: Columns, details: Details, batch: int) -> None:
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY events ({_EVENT_COLUMNS}) FROM STDIN".encode()) as stream,
+    ):
+        for row in rows:
+            await stream.write_row(
+                (
+                    int(row["device_id"]),
+                    to_datetime(int(row["ts"])),
+                    to_datetime(int(row["received_at"])),
+                    int(row["quality"]),
+                    None if row["ts_sent"] == ABSENT else int(row["ts_sent"]),
+                    None if row["seq"] == ABSENT else int(row["seq"]),
+                    int(row["digest"]),
+                    batch,
+                    int(row["channel"]),
+                    int(row["event"]),
+                    Jsonb(details[row["detail"]]) if row["detail"] >= 0 else None,
+                )
+            )
+
+
+async def write_dead_letters(connection: AsyncConnection, letters: Sequence[DeadLetter], batch: int) -> None:
+    """Copy dead letters as part of the batch of this number."""
+    if not letters:
+        return
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY dead_letters ({_DEAD_COLUMNS}) FROM STDIN".encode()) as stream,
+    ):
+        for letter in letters:
+            await stream.write_row(
+                (
+                    to_datetime(letter.received_at),
+                    batch,
+                    without_nul(letter.topic),
+                    letter.payload,
+                    letter.length,
+                    letter.sha256,
+                    letter.reason,
+                    without_nul(letter.detail),
+                    letter.whole,
+                )
+            )
+
+
+def without_nul(text: str) -> str:
+    """Show NUL, which PostgreSQL's text cannot hold, by its picture."""
+    return text.replace("\x00", "\u2400")
+
+
+async def write_transitions(connection: AsyncConnection, transitions: Sequence[Transition]) -> None:
+    """Write the engine's decisions in their order; neighbours of one move travel together."""
+    async with connection.cursor() as cursor:
+        start = 0
+        for end in range(1, len(transitions) + 1):
+            if end == len(transitions) or transitions[end].move is not transitions[start].move:
+                query = "raise_alarm" if transitions[start].move is Move.RAISE else "clear_alarm"
+                await cursor.executemany(_QUERIES[query], [_parameters(t) for t in transitions[start:end]])
+                start = end
+
+
+def _parameters(transition: Transition) -> dict[str, Any]:
+    return {
+        "device_id": transition.device_id,
+        "kind": transition.kind,
+        "class": KINDS[transition.kind].alarm_class.value,
+        "severity": transition.severity.value,
+        "quality": transition.quality,
+        "at": to_datetime(transition.at),
+        "detail": Jsonb(transition.values),
+    }
