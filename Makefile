@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test check bench bench-history soak generate run lock
+.PHONY: help setup dev demo test check bench bench-layout bench-history soak generate run lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -39,6 +39,9 @@ check: .venv/dev  ## lint, format, types, and who may import whom | make check
 
 bench: .venv/dev  ## measure this machine against the targets: alone on it, 20 minutes | make bench ARGS=--quick
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-layout: .venv/dev  ## what row order, index order and batch size cost | make bench-layout ARGS=--help
+	@$(BIN)/python -m bench.layout $(ARGS)
 
 bench-history: .venv/dev  ## time the boards over 20 million rows and 100,000 devices | make bench-history ARGS=--help
 	@$(BIN)/python -m bench.history $(ARGS)

@@ -76,7 +76,7 @@ async def copy_ceiling(where: Ground, batch_rows: int) -> Copied:
     began_cpu, spent, rows = cpu_seconds(where.database.pid), 0.0, 0
     statement, first_batch = copy.statement(CHANNEL), FIRST_BATCH + next(where.numbers) * 2**20
     async with shown(where, f"COPY alone, {batch_rows:,} rows at once"):
-        for number, readings in enumerate(_batches(ids, batch_rows)):
+        for number, readings in enumerate(batches(ids, batch_rows)):
             blocks = list(copy.encode(CHANNEL, readings, first_batch + number))
             began = time.perf_counter()
             async with connection.cursor() as cursor, cursor.copy(statement) as stream:
@@ -90,7 +90,7 @@ async def copy_ceiling(where: Ground, batch_rows: int) -> Copied:
     return Copied(batch_rows, rows, round(rows / spent), round(used / rows * 1e6, 1))
 
 
-def _batches(ids: Any, batch_rows: int) -> Iterator[Columns]:  # noqa: ANN401 - an array of ids
+def batches(ids: Any, batch_rows: int) -> Iterator[Columns]:  # noqa: ANN401 - an array of ids
     """Yield for ever what so many messages of a load become: its devices take turns, now is their time."""
     first = 0
     random = np.random.default_rng()

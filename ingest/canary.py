@@ -33,6 +33,9 @@ PATIENCE: Final = 60.0
 """Seconds after which silence is judged even so, if the broker passes no canary on to anybody."""
 REMEMBERED: Final = 1_000
 """Canaries that may be under way: with the database away for long, the newest count."""
+UNDER_WAY: Final = 3
+SELDOM: Final = 60.0
+"""Seconds between two when so many are under way: they wait where calls for help do, and must leave room."""
 
 _NEVER = float("-inf")
 
@@ -59,6 +62,7 @@ class Canary:
         self._caught_up: dict[Lane, int] = {}
         self._connected_at = _NEVER
         self._echoed_at = _NEVER
+        self._flown_at = _NEVER
         self._warned = False
         self.due = asyncio.Event()
 
@@ -67,12 +71,20 @@ class Canary:
         """Say whether one came back lately on both lanes; false before the first return."""
         return min(self._back.values()) >= time.monotonic() - FRESH
 
+    @property
+    def may_fly(self) -> bool:
+        """Say whether it is time for one; always after a reconnect, seldom while none comes back."""
+        return (
+            self.due.is_set() or len(self._flights) < UNDER_WAY or time.monotonic() - self._flown_at >= SELDOM
+        )
+
     def take_off(self) -> bytes:
         """Return the payload of the next canary, which is under way from now on."""
         self.due.clear()
+        self._flown_at = time.monotonic()
         self._number += 1
         payload = f'{{"run": "{self._run}", "number": {self._number}}}'.encode()
-        self._flights[payload] = _Flight(time.monotonic(), self._connections())
+        self._flights[payload] = _Flight(self._flown_at, self._connections())
         if len(self._flights) > REMEMBERED:
             del self._flights[next(iter(self._flights))]
         return payload
@@ -86,7 +98,9 @@ class Canary:
             self._note(batch.lane, flight)
             flight.awaited.discard(batch.lane)
             if not flight.awaited:
-                del self._flights[payload]
+                self._flights = {
+                    later: each for later, each in self._flights.items() if each.at > flight.at
+                }  # those before it, which the broker has passed over, are lost
 
     def _note(self, lane: Lane, flight: _Flight) -> None:
         now, name = time.monotonic(), lane.name.lower()
@@ -144,8 +158,9 @@ async def _fly(broker: aiomqtt.Client, topic: str, canary: Canary) -> None:
     listening = asyncio.create_task(_listen(broker, canary))
     try:
         while True:
-            await broker.publish(topic, canary.take_off(), qos=1)
-            end_if_cancelled()
+            if canary.may_fly:
+                await broker.publish(topic, canary.take_off(), qos=1)
+                end_if_cancelled()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await canary.due.wait()

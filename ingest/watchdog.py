@@ -64,8 +64,10 @@ class _Beats:
 
 def _watch(beats: _Beats, ended: threading.Event, limit: int) -> None:
     seen, looks = beats.count, 0
-    while not ended.wait(BEAT):
+    while True:
         faulthandler.dump_traceback_later(limit * LONGER * BEAT, exit=True)
+        if ended.wait(BEAT):
+            return
         looks = looks + 1 if beats.count == seen else 0
         seen = beats.count
         if looks >= limit:

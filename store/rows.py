@@ -28,9 +28,13 @@ _DEAD_COLUMNS = "received_at, batch, topic, payload, payload_length, payload_sha
 async def write_readings(
     connection: AsyncConnection, table: str, rows: Columns, details: Details, batch: int
 ) -> None:
-    """Copy the rows of one table of the history, shape (n,), as part of the batch of this number."""
+    """Copy the rows of one table of the history, shape (n,), as part of the batch of this number.
+
+    By device, as the index has them: it takes them at a tenth to a fifth less (docs/benchmarks.md).
+    """
     if not len(rows):
         return
+    rows = rows[np.argsort(rows["device_id"], kind="stable")]
     if table == "events":
         await _copy_events(connection, rows, details, batch)
         return

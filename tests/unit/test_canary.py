@@ -89,6 +89,25 @@ def test_a_redelivered_one_counts_once_on_each_lane() -> None:
     assert metrics._sum([metrics.CANARY]) == heard != before
 
 
+def test_few_are_under_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the database away they come seldom; what is lost does not count once a later one is back."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    flock = Flock()
+    payloads = [flock.canary.take_off() for clock[0] in (0.0, 5.0, 10.0)]
+    clock[0] = 69.0
+    assert not flock.canary.may_fly
+    flock.canary.due.set()
+    assert flock.canary.may_fly
+    flock.canary.due.clear()
+    clock[0] = 70.0
+    assert flock.canary.may_fly
+    flock.canary.take_off()
+    assert not flock.canary.may_fly
+    flock.land(payloads[-1])
+    assert flock.canary.may_fly
+
+
 def test_what_never_returns_is_forgotten() -> None:
     """With the database away for days, memory does not grow, and the newest count."""
     flock = Flock()
