@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from ingest import metrics
 from ingest.canary import Canary
@@ -27,6 +27,14 @@ PAUSE: Final = 0.003
 DEAF: Final = 5.0
 """Real seconds without a look at the sessions after which silence counts anew: it was not the devices that
 were silent, we were deaf (a database that was away, a stopped process, a clock that was set)."""
+
+
+class _Ahead(NamedTuple):
+    """Telemetry taken while the batch before it is committed; no `batch` yet if it brings strangers."""
+
+    connection: int
+    deliveries: list[Delivery]
+    batch: Batch | None
 
 
 class Source:
@@ -67,6 +75,7 @@ class Source:
         self._heard_by: tuple[int, ...] = ()
         self._looked_at = clock.now()
         self._taken: dict[Lane, Sequence[Delivery]] = {}
+        self._ahead: _Ahead | None = None
         self.canary = Canary(self._connections)
         self.sessions = {
             lane: Session(
@@ -75,7 +84,7 @@ class Source:
                 settings.broker,
                 receive_max=receive_max,
                 stamp=stamp,
-                wake=self.wake,
+                wake=self._heard,
                 session_lost=session_lost,
             )
             for lane, filters, receive_max in (
@@ -92,6 +101,16 @@ class Source:
     def wake(self) -> None:
         """Look again at once: there is something to do."""
         self._wake.set()
+
+    def _heard(self) -> None:
+        """Take note of messages, and decode the next of telemetry while the database has the ones before."""
+        self.wake()
+        waiting = self.sessions[Lane.TELEMETRY].inbox.count
+        if self._ahead is None and Lane.TELEMETRY in self._taken and waiting >= self._batch_rows // 2:
+            connection, deliveries = self._pull(Lane.TELEMETRY)
+            is_known = not any(self._decoder.strangers(deliveries))
+            batch = self._decoded(Lane.TELEMETRY, connection, deliveries) if is_known else None
+            self._ahead = _Ahead(connection, deliveries, batch)
 
     async def run(self) -> None:
         """Keep both sessions up; raises FatalError where a retry would not help."""
@@ -121,11 +140,13 @@ class Source:
                 await self._until_woken(min(wait, self._next_tick - loop.time()))
 
     def _is_busy(self) -> bool:
-        return self.sessions[Lane.TELEMETRY].inbox.count > 0
+        return self._ahead is not None or self.sessions[Lane.TELEMETRY].inbox.count > 0
 
     def _telemetry_wait(self) -> float:
         """Return how many seconds telemetry shall wait: a large batch costs hardly more than a small one."""
         session = self.sessions[Lane.TELEMETRY]
+        if self._ahead:
+            return 0.0
         if not session.inbox.count:
             return math.inf
         if session.inbox.count >= self._batch_rows or not session.room:
@@ -141,13 +162,17 @@ class Source:
 
     def oldest(self, lane: Lane) -> Delivery | None:
         """Return the message that a lane has received first and not acknowledged."""
-        inbox, taken = self.sessions[lane].inbox, self._taken.get(lane)
-        return taken[0] if taken else inbox.oldest
+        taken = self._taken.get(lane) or self._decoded_ahead(lane)
+        return taken[0] if taken else self.sessions[lane].inbox.oldest
 
     def unacknowledged(self, lane: Lane) -> Iterator[Delivery]:
         """Yield what a lane has received and not acknowledged, newest first; to be read in one go."""
         yield from self.sessions[lane].inbox.newest_first()
+        yield from reversed(self._decoded_ahead(lane))
         yield from reversed(self._taken.get(lane, ()))
+
+    def _decoded_ahead(self, lane: Lane) -> Sequence[Delivery]:
+        return self._ahead.deliveries if self._ahead and lane is Lane.TELEMETRY else ()
 
     def recall(self, batch: Batch) -> None:
         """Complete a batch that a restore read from the history, before it is judged again."""
@@ -178,12 +203,13 @@ class Source:
 
     def _heard_until(self) -> int:
         """Return the moment up to which every message received has been judged."""
-        waiting = [oldest.received_at for s in self.sessions.values() if (oldest := s.inbox.oldest)]
-        return min([self._clock.now(), *waiting])
+        waiting = [*self._decoded_ahead(Lane.TELEMETRY)[:1]]
+        waiting += [oldest for session in self.sessions.values() if (oldest := session.inbox.oldest)]
+        return min([self._clock.now(), *(delivery.received_at for delivery in waiting)])
 
     def _caught_up(self) -> bool:
         """Say whether silence may be judged: both sessions up, no backlog here or at the broker."""
-        waiting = max(session.inbox.count for session in self.sessions.values())
+        waiting = max(len(self._decoded_ahead(lane)) + s.inbox.count for lane, s in self.sessions.items())
         return self.online and waiting <= self._batch_rows and self.canary.caught_up
 
     async def _until_woken(self, seconds: float) -> None:
@@ -205,13 +231,27 @@ class Source:
         return complete(self._decoder.decode(Lane.URGENT, deliveries, self._heard_until()), letters)
 
     async def _take(self, lane: Lane) -> Batch:
+        """Return the next batch of a lane: what was decoded ahead, or what waits."""
+        batch: Batch | None = None
+        if lane is Lane.TELEMETRY and self._ahead:
+            (connection, deliveries, batch), self._ahead = self._ahead, None
+        else:
+            connection, deliveries = self._pull(lane)
+        self._taken[lane] = deliveries
+        if batch is None:
+            await self._admit_strangers(deliveries)
+            batch = self._decoded(lane, connection, deliveries)
+        batch.now, batch.scan = self._heard_until(), self._caught_up()
+        return batch
+
+    def _pull(self, lane: Lane) -> tuple[int, list[Delivery]]:
         connection, deliveries = self.sessions[lane].inbox.take(self._batch_rows)
         metrics.RECEIVED.labels(lane.name.lower()).inc(len(deliveries))
         metrics.IN_FLIGHT.labels(lane.name.lower()).inc(len(deliveries))
-        self._taken[lane] = deliveries
-        await self._admit_strangers(deliveries)
+        return connection, deliveries
+
+    def _decoded(self, lane: Lane, connection: int, deliveries: Sequence[Delivery]) -> Batch:
         with metrics.STAGE_SECONDS.labels(lane.name.lower(), "decode").time():
-            batch = self._decoder.decode(lane, deliveries, self._heard_until())
+            batch = self._decoder.decode(lane, deliveries, self._clock.now())
         batch.connection = connection
-        batch.scan = self._caught_up()
         return batch
