@@ -106,17 +106,19 @@ class Bridge:
             for first, batch, state in await restore.checkpoints(self.store)
             for piece in self.engine.restore(first, state)
         }
-        if self.engine.has_new_rules:
-            self.store.checkpoints.soon()
+        pieces = range(self.engine.pieces)
         oldest = ledger[0].number - 1 if ledger else self.store.batch
-        known = np.array([after.get(piece, oldest) for piece in range(self.engine.pieces)])
-        self.store.checkpoints.restored(known.tolist())
+        known = np.array([after.get(piece, oldest) for piece in pieces] or [oldest])
+        behind = pieces if self.engine.has_new_rules else set(pieces) - after.keys()
+        self.store.checkpoints.restored(known.tolist()[: len(pieces)], behind)
         later = [each for each in ledger if each.number > self.store.checkpoints.oldest]
         for start in range(0, len(later), READ_AT_ONCE):
             some = later[start : start + READ_AT_ONCE]
             for (number, *_), batch in zip(some, await restore.batches(self.store, some), strict=True):
                 self.source.recall(batch)
-                batch.readings = batch.readings[known[batch.readings["device_id"] // PIECE] < number]
+                # a device may have been deleted since, and its number lie beyond all pieces
+                piece = np.minimum(batch.readings["device_id"] // PIECE, len(known) - 1)
+                batch.readings = batch.readings[known[piece] < number]
                 self.engine.apply(self.engine.evaluate(batch))
         return len(later)
 

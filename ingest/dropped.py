@@ -1,4 +1,8 @@
-"""What the broker has thrown away, by its own count: each rise is an alarm, also one while we were away."""
+"""What the broker has thrown away, by its own count: each rise is an alarm.
+
+mosquitto says the count when it rises and forgets what it said a minute later. So a rise while we were away
+is heard of if we are back by then, else with the next one, which brings the sum of both.
+"""
 
 import asyncio
 import logging

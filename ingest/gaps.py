@@ -1,4 +1,6 @@
-"""Gaps in the counters of devices: what a device sent and we never received, as far as its `seq` tells.
+"""Gaps in the counters of devices: what a device sent and we never stored, as far as its `seq` tells.
+
+A message that became a dead letter counts as missing, too: nobody can say whose counter it bears.
 
 `seq` counts a device's messages over all its channels. Nothing here outlives the process: after a restart the
 first counter of each device is taken as it comes.

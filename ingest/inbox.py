@@ -1,5 +1,6 @@
 """What was received and waits for the line, with its time of receipt: bounded, kept apart by connection."""
 
+import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ class Inbox:
         self._parts: deque[tuple[int, list[Delivery]]] = deque()
         self.count = 0
         self.bytes = 0
+        self.since = 0.0
+        """When it was empty last, as the event loop counts time."""
 
     @property
     def oldest(self) -> Delivery | None:
@@ -56,6 +59,8 @@ class Inbox:
         """Add messages of a connection, in their order."""
         if not deliveries:
             return
+        if not self.count:
+            self.since = time.monotonic()
         if not self._parts or self._parts[-1][0] != connection:
             self._parts.append((connection, []))
         self._parts[-1][1].extend(deliveries)

@@ -51,7 +51,8 @@ async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> No
         engine.apply(delta)  # memory follows the database
         await source.ack(batch)  # the only ack there is
         watch.lap("acknowledge")
-        gaps.note(batch.readings)
+        if not batch.letters:  # they tell nothing of now
+            gaps.note(batch.readings)
         _count(batch, delta)
 
 

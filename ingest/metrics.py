@@ -35,7 +35,10 @@ CANARY_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
 )
 CANARY = Gauge("carebell_canary_timestamp_seconds", "When a canary last came back, unix time", ["lane"])
-MISSING = Counter("carebell_messages_missing", "Counters that devices passed over: messages never received")
+MISSING = Counter(
+    "carebell_messages_missing",
+    "Counters of devices of which nothing was stored: lost on the way, or dead letters",
+)
 FOUND = Counter("carebell_messages_found", "Messages counted as missing that came after all")
 BROKER_DROPPED = Gauge(
     "carebell_broker_dropped", "Messages that the broker says it has thrown away since its start"

@@ -37,8 +37,6 @@ PUBLISH: Final = 3
 """MQTT 5 section 2.1.2: the type of packet that bears a message."""
 QOS_2: Final = 0x04
 """MQTT 5 section 3.3.1: the bit of its first byte that no message bears at the QoS that we asked for."""
-FIRST_FAILURE: Final = 0x80
-"""MQTT 5 section 2.4: reason codes from here on are failures."""
 
 Reply = TypeVar("Reply")
 
@@ -288,17 +286,14 @@ class Session:
                 )
         return connack
 
-    @staticmethod
-    async def _reply(protocol: _Protocol, future: "asyncio.Future[Reply]") -> Reply:
-        try:
-            async with asyncio.timeout(REPLY_TIMEOUT):
-                return await future
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            error = protocol.lost.result() if protocol.lost.done() else None
-            if error is None or (task and task.cancelling()):
-                raise
-            raise error from None
+    async def _reply(self, protocol: _Protocol, future: "asyncio.Future[Reply]") -> Reply:
+        while not future.done():
+            await asyncio.wait([future], timeout=REPLY_TIMEOUT)
+            if not future.done() and self.room:  # else it stands behind messages that we do not read
+                raise TimeoutError
+        if future.cancelled():
+            raise protocol.lost.result() or ConnectionError("closed")
+        return future.result()
 
     def _connect_packet(self) -> mqtt5.ConnectPacket:
         settings = self._settings

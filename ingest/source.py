@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -151,8 +152,7 @@ class Source:
             return math.inf
         if session.inbox.count >= self._batch_rows or not session.room:
             return 0.0
-        quiet = asyncio.get_running_loop().time() - session.heard_at
-        return min(LINGER - self.lag(Lane.TELEMETRY), PAUSE - quiet)
+        return min(session.inbox.since + LINGER, session.heard_at + PAUSE) - time.monotonic()
 
     def lag(self, lane: Lane) -> float:
         """Return the age, in real seconds, of a lane's oldest message that is not yet acknowledged."""

@@ -1,6 +1,7 @@
 """`carebell dead`: list, show, re-drive and purge what could not be used."""
 
 import asyncio
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Final
@@ -21,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="List, show, re-drive and purge dea
 _LISTED = ("dead_letter_id", "received_at", "reason", "detail", "topic", "payload_length", "tries", "waiting")
 _SHANGHAI: Final = timezone(timedelta(hours=8), "CST")
 POLL: Final = 0.2
+PATIENCE: Final = 10.0
 
 _Ids = Annotated[
     list[int] | None, typer.Argument(min=1, metavar="[ID]...", help="Numbers, as `list` shows them.")
@@ -212,16 +214,25 @@ async def _follow(connection: AsyncConnection, redrive_id: int, bars: Progress) 
     """Wait until none of a redrive's letters waits any more."""
     done = await desk.redriven(connection, redrive_id)
     task = bars.add_task("re-driving", total=done.marked)
+    moved_at, told = time.monotonic(), False
     while done.waiting:
         await asyncio.sleep(POLL)
-        done = await desk.redriven(connection, redrive_id)
+        before, done = done.waiting, await desk.redriven(connection, redrive_id)
         bars.update(task, completed=done.marked - done.waiting)
+        if done.waiting != before:
+            moved_at = time.monotonic()
+        elif time.monotonic() - moved_at > PATIENCE and not told:
+            told = True
+            _say(
+                done.waiting, "wait and none moves: Ctrl-C leaves them marked, the bridge goes on when it can"
+            )
     return done
 
 
 async def _purge(chosen: desk.Chosen, config: Path | None, *, yes: bool) -> None:
     async with connected(load_settings(config)) as connection:
         survey = await desk.survey(connection, chosen)
+        _say(survey.waiting, "of these wait to be re-driven: some may be stored all the same")
         if survey.found and not yes:
             typer.confirm(f"Delete {survey.found} dead letters for ever?", abort=True, err=True)
         with _bars() as bars:

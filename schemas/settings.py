@@ -73,7 +73,7 @@ class IngestSettings(_Section):
     max_registered: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
     urgent_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 10_000
     telemetry_in_flight: Annotated[int, Field(ge=1, le=32_000)] = 20_000
-    batch_rows: Annotated[int, Field(ge=1, le=32_000)] = 5_000
+    batch_rows: Annotated[int, Field(ge=1, le=5_000)] = 5_000  # more would outrun the ledger (ADR 002)
     max_payload: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     checkpoint_every: Seconds = 60.0
     rules: str = ""

@@ -4,8 +4,9 @@ Each piece bears the batch after which it was taken; a restore replays later bat
 transaction carries more than a few pieces, and none is older than the interval while batches come.
 """
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final, Protocol
 
 from psycopg import AsyncConnection
@@ -53,10 +54,12 @@ class Checkpoints:
         """Return the batch after which a restore must replay."""
         return min(self._batch_of, default=0)
 
-    def restored(self, batch_of: list[int]) -> None:
-        """Note after which batch each piece was taken that a restore read."""
+    def restored(self, batch_of: list[int], behind: Container[int]) -> None:
+        """Note after which batch each piece was taken that a restore read; those behind are due at once."""
         self._batch_of = batch_of
-        self._written_at = [time.monotonic()] * len(batch_of)
+        self._written_at = [
+            -math.inf if piece in behind else time.monotonic() for piece in range(len(batch_of))
+        ]
 
     def soon(self) -> None:
         """Bring all pieces with the next commit: the batches since do not tell the whole state."""
@@ -70,7 +73,7 @@ class Checkpoints:
         """Return the pieces that are to be written with the next batch; `batch` is the last one."""
         new = self._state.pieces - len(self._batch_of)
         self._batch_of += [batch] * new  # no batch up to this one is about a device of theirs
-        self._written_at += [time.monotonic()] * new
+        self._written_at += [-math.inf] * new  # until they are written, a restore reads all that there is
         before = time.monotonic() - self._every
         behind = [
             (written_at, piece)

@@ -27,7 +27,7 @@ class Ledger:
 
     @property
     def oldest(self) -> int:
-        """Return the number of the oldest batch that still counts."""
+        """Return the number of the oldest batch that still counts; 0 if none does."""
         return self._batches[0][0] if self._batches else 0
 
     def add(self, batch: int, packet_ids: npt.NDArray[np.int32], hashes: npt.NDArray[np.uint32]) -> None:
@@ -35,9 +35,10 @@ class Ledger:
         self._batch_of[packet_ids] = batch
         self._hash_of[packet_ids] = hashes
         held = int(np.count_nonzero(packet_ids))  # what came at QoS 0 the broker does not hold
-        self._batches.append((batch, held))
+        if held:
+            self._batches.append((batch, held))
         self._messages += held
-        while self._messages - self._batches[0][1] >= self._remembered:
+        while self._batches and self._messages - self._batches[0][1] >= self._remembered:
             self._messages -= self._batches.popleft()[1]
 
     def clear(self) -> None:

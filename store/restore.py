@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 _INGEST = sql.load("ingest")
 _RESTORE = sql.load("restore")
 
+Wanted = dict[str, int | list[int]]
+"""Batches by number: first and last serve the index, the numbers themselves spare what lies between."""
+
 
 async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
     """Take the lock, check the migrations, make room for the weeks around `now`, note the rules.
@@ -110,26 +113,27 @@ async def committed(store: Store) -> list[Committed]:
 
 
 async def batches(store: Store, some: Sequence[Committed]) -> list[Batch]:
-    """Return committed batches that follow each other as they were judged then.
+    """Return committed batches, in their order, as they were judged then.
 
     Of messages that were unreadable there are only dead letters, without their bytes.
     """
-    between = {"first": some[0].number, "last": some[-1].number}
+    numbers = [each.number for each in some]
+    wanted: Wanted = {"first": numbers[0], "last": numbers[-1], "numbers": numbers}
 
     async def work(connection: AsyncConnection) -> list[Batch]:
-        readings = np.concatenate([await _readings(connection, table, between) for table in TABLES])
+        readings = np.concatenate([await _readings(connection, table, wanted) for table in TABLES])
         readings = readings[np.lexsort((readings["digest"], readings["ts"], readings["received_at"]))]
         brought_by = readings["message"].copy()
         readings["message"] = 0
         dead: dict[int, list[DeadLetter]] = {}
-        for number, letter in await _dead_letters(connection, between):
+        for number, letter in await _dead_letters(connection, wanted):
             dead.setdefault(number, []).append(letter)
         return [
             Batch(
                 each.lane,
                 each.now,
                 each.scan,
-                readings=readings[brought_by == each.number - between["first"]],
+                readings=readings[brought_by == each.number - numbers[0]],
                 dead=dead.get(each.number, []),
             )
             for each in some
@@ -151,18 +155,18 @@ async def ledgers(store: Store) -> None:
     await store.connection.run(work)
 
 
-async def _dead_letters(connection: AsyncConnection, between: dict[str, int]) -> list[tuple[int, DeadLetter]]:
-    found = await (await connection.execute(_RESTORE["dead_letters"], between)).fetchall()
+async def _dead_letters(connection: AsyncConnection, wanted: Wanted) -> list[tuple[int, DeadLetter]]:
+    found = await (await connection.execute(_RESTORE["dead_letters"], wanted)).fetchall()
     return [
         (number, DeadLetter(to_microseconds(received_at), topic, b"", length, sha256, reason, detail, 0))
         for number, received_at, topic, length, sha256, reason, detail in found
     ]
 
 
-async def _readings(connection: AsyncConnection, table: str, between: dict[str, int]) -> Columns:
+async def _readings(connection: AsyncConnection, table: str, wanted: Wanted) -> Columns:
     """Lay rows of the history out as readings again; `message` tells the batch, counted from the first."""
     async with connection.cursor(binary=True) as cursor:
-        await cursor.execute(_RESTORE[table], between)
+        await cursor.execute(_RESTORE[table], wanted)
         names = [column.name for column in cursor.description or ()]
         rows = await cursor.fetchall()
     readings = np.zeros(len(rows), READING)

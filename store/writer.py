@@ -267,5 +267,5 @@ class Store:
             return
         await self.checkpoints.write(connection, pieces, self.batch, now)
         for lane, ledger in self.ledgers.items():
-            oldest = min(ledger.oldest, self.checkpoints.oldest)
+            oldest = min(ledger.oldest or self.batch, self.checkpoints.oldest)
             await connection.execute(_QUERIES["trim_ledger"], {"lane": int(lane), "batch": oldest})

@@ -182,7 +182,11 @@ def _dropped(broker: BrokerSettings) -> Finding:
             visit.subscribe(DROPPED, retained=True)
             count = visit.messages.get(timeout=1).payload.decode(errors="replace")
     except (RefusedError, queue.Empty):
-        return judge("broker", "dropped messages", "this broker does not say")
+        return judge(
+            "broker",
+            "dropped messages",
+            "none said lately; what was thrown away before is an alarm (服务器丢弃消息)",
+        )
     advice = "it has thrown messages away: see max_queued_messages in its configuration"
     return judge("broker", "dropped messages", count, count == "0", advice, otherwise=State.WARNING)
 

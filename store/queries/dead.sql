@@ -43,6 +43,7 @@ WITH chosen AS (
 ), marked AS (
     UPDATE dead_letters d SET redrive_id = %(redrive_id)s
     FROM chosen s WHERE d.received_at = s.received_at AND d.dead_letter_id = s.dead_letter_id AND s.fit
+        AND d.redrive_id IS NULL  -- also after the wait for another redrive that chose it
     RETURNING 1
 ), counted AS (
     UPDATE redrives SET marked = marked + (SELECT count(*) FROM marked) WHERE redrive_id = %(redrive_id)s

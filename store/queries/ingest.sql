@@ -65,7 +65,9 @@ UPDATE ingest_ledger SET packet_ids = '', hashes = '' WHERE lane = %(lane)s AND 
 SELECT FROM ingest_ledger WHERE lane = %(lane)s LIMIT 1
 
 -- name: trim_ledger
+-- A lane's last row stays: it tells that the lane was heard.
 DELETE FROM ingest_ledger WHERE lane = %(lane)s AND batch < %(batch)s
+    AND batch < (SELECT max(batch) FROM ingest_ledger WHERE lane = %(lane)s)
 
 -- name: checkpoints
 SELECT piece, batch, state FROM engine_checkpoints ORDER BY piece

@@ -1,6 +1,7 @@
 """mosquitto killed with -9 loses what it had neither saved nor delivered, nothing else; duty hears of it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -21,11 +22,19 @@ async def _drained(rig: Rig) -> bool:
     return sum([await metric(rig.installed, name) for name in metrics]) == 0
 
 
+async def _saved(rig: Rig) -> None:
+    """Wait until the broker has saved our sessions: one that is killed before that has forgotten them."""
+    began = time.time()
+    (kept,) = await until(lambda: asyncio.sleep(0, list(rig.installed.scratch.rglob("mosquitto.db"))), bool)
+    await until(lambda: asyncio.sleep(0, kept.stat().st_mtime), began.__lt__)
+
+
 @pytest.mark.parametrize("attached", [True, False], ids=["bridge attached", "bridge away"])
 async def test_a_killed_broker_loses_what_it_had_not_saved(
     *, attached: bool, rig: Rig, record_property: Callable[[str, object], None]
 ) -> None:
     """What was delivered, and all that came afterwards, is in once; the loss is said."""
+    await _saved(rig)
     async with traffic(rig.installed.town, LOAD) as published:
         await asyncio.sleep(1)
         if not attached:

@@ -18,7 +18,6 @@ import mqtt5
 from device_sims.burst import burst
 from device_sims.load import Load, Outcome
 from device_sims.stamp import NUMBER_DIGITS
-from ingest.mqtt import FIRST_FAILURE
 from schemas.errors import WeatherError
 from schemas.settings import BrokerSettings
 from schemas.topics import uplink
@@ -88,7 +87,7 @@ async def _thanked(town: BrokerSettings, packets: bytes) -> bool:
             head, length = await reader.readexactly(2)
             packet, _ = mqtt5.read(memoryview(bytes((head, length)) + await reader.readexactly(length)))
             if isinstance(packet, mqtt5.PubAckPacket):
-                return int(packet.reason_code) < FIRST_FAILURE
+                return int(packet.reason_code) < 0x80
     finally:
         writer.close()
 

@@ -49,7 +49,8 @@ def test_nothing_is_due_before_the_interval_is_over(monkeypatch: pytest.MonkeyPa
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     checkpoints = Checkpoints(Numbered(1), every=60.0)
-    assert written(checkpoints, 0) == written(checkpoints, 1) == []
+    checkpoints.restored([0], behind=())
+    assert written(checkpoints, 1) == []
     clock[0] = 60.0
     assert written(checkpoints, 2) == [0]
     assert written(checkpoints, 3) == []
@@ -69,18 +70,26 @@ def test_pieces_of_new_devices_begin_with_the_batch_before_them() -> None:
     """What was committed before they were there need not be replayed for them."""
     state = Numbered(1)
     checkpoints = Checkpoints(state, every=math.inf)
-    checkpoints.restored([3])
+    checkpoints.restored([3], behind=())
     state.pieces = 2
     assert written(checkpoints, 9) == []
     assert checkpoints.oldest == 3
     checkpoints.written({0: b""}, 12)
     assert checkpoints.oldest == 9
+    assert written(checkpoints, 12) == [1], "what was never written is behind"
+
+
+def test_pieces_that_a_restore_found_behind_come_first() -> None:
+    """They are written with the next commits, not after the interval."""
+    checkpoints = Checkpoints(Numbered(3), every=math.inf)
+    checkpoints.restored([3, 3, 3], behind={1})
+    assert written(checkpoints, 4) == [1]
 
 
 def test_pieces_that_are_wanted_come_with_the_next_commit() -> None:
     """What no batch tells of some devices is written at once, with as few others as ever."""
     checkpoints = Checkpoints(Numbered(5), every=86_400)
-    assert written(checkpoints, 0) == []
+    checkpoints.restored([0] * 5, behind=())
     checkpoints.soon_for([3, 1])
     assert checkpoints.wanted == {1, 3}
     assert written(checkpoints, 1) == [1, 3]
