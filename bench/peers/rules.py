@@ -128,7 +128,7 @@ class Rules:
         """Return the devices that have just fallen silent."""
         due = [
             device_id
-            for device_id, heard in self._heard.items()
+            for device_id, heard in self._heard.copy().items()  # the callbacks run in another thread
             if now - heard > SILENT_AFTER and device_id not in self._silent
         ]
         self._silent.update(due)
