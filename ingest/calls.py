@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from ingest.decode import KEPT_BYTES, sender
+from ingest.decode import sender
 from schemas import topics
 from schemas.clock import to_datetime
 from schemas.messages import ADAPTERS, Unstored
-from schemas.readings import Delivery
+from schemas.readings import KEPT_BYTES, Delivery
 from schemas.topics import Channel, Lane
 
 AFTER: Final = 2.0

@@ -26,8 +26,6 @@ from schemas.topics import Channel, Lane
 
 log = logging.getLogger(__name__)
 
-KEPT_BYTES = 65_536
-
 _ROUTES_KEPT = 200_000
 _FALL = {
     "detected": Event.FALL_DETECTED,
@@ -252,17 +250,7 @@ def _receipts(deliveries: Sequence[Delivery], routes: Sequence[Route | None]) ->
 
 
 def _dead(message: int, delivery: Delivery, fault: SenderFaultError, *, whole: bool = True) -> DeadLetter:
-    return DeadLetter(
-        received_at=delivery.received_at,
-        topic=delivery.topic,
-        payload=delivery.payload[:KEPT_BYTES],
-        length=len(delivery.payload),
-        sha256=hashlib.sha256(delivery.payload).digest(),
-        reason=fault.reason,
-        detail=fault.detail,
-        message=message,
-        whole=whole,
-    )
+    return DeadLetter.of(message, delivery, fault.reason, fault.detail, whole=whole)
 
 
 def _salvage(channel: Channel, payload: bytes, error: ValidationError) -> dict[str, Any]:

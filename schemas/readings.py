@@ -4,10 +4,11 @@ A message of any channel becomes rows of one structured array; absent values are
 the engine judges and what the store writes.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +109,10 @@ class Delivery(NamedTuple):
     received_at: int
 
 
+KEPT_BYTES: Final = 65_536
+"""Bytes of a payload that a dead letter keeps."""
+
+
 @dataclass(frozen=True)
 class DeadLetter:
     """A message, or a part of one, that could not be used: kept with its bytes and the reason.
@@ -124,6 +129,23 @@ class DeadLetter:
     detail: str
     message: int
     whole: bool = True
+
+    @classmethod
+    def of(
+        cls, message: int, delivery: Delivery, reason: str, detail: str, *, whole: bool = True
+    ) -> "DeadLetter":
+        """Return what is kept of a delivery: at most KEPT_BYTES, with the length and sha256 of all."""
+        return cls(
+            received_at=delivery.received_at,
+            topic=delivery.topic,
+            payload=delivery.payload[:KEPT_BYTES],
+            length=len(delivery.payload),
+            sha256=hashlib.sha256(delivery.payload).digest(),
+            reason=reason,
+            detail=detail,
+            message=message,
+            whole=whole,
+        )
 
 
 class Letter(NamedTuple):

@@ -6,7 +6,6 @@ its answer before anything is bisected; the rest is halved under savepoints unti
 are found, in O(k log n) steps for k of n.
 """
 
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Index = npt.NDArray[np.intp]
 
-KEPT_BYTES: Final = 65_536
 LONGEST_SENTENCE: Final = 500
 
 _QUERIES = sql.load("ingest")
@@ -174,17 +172,8 @@ class Sift:
             log.warning("the database refused rows of %d messages: they are dead letters", len(self._said))
 
     def _letter(self, message: int, said: str, *, whole: bool) -> DeadLetter:
-        delivery = self.batch.deliveries[message]
-        return DeadLetter(
-            received_at=delivery.received_at,
-            topic=delivery.topic,
-            payload=delivery.payload[:KEPT_BYTES],
-            length=len(delivery.payload),
-            sha256=hashlib.sha256(delivery.payload).digest(),
-            reason="refused",
-            detail=said[:LONGEST_SENTENCE],
-            message=message,
-            whole=whole,
+        return DeadLetter.of(
+            message, self.batch.deliveries[message], "refused", said[:LONGEST_SENTENCE], whole=whole
         )
 
     async def _mend(self, connection: AsyncConnection, transition: Transition, said: str) -> None:

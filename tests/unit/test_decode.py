@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decode import KEPT_BYTES
 from schemas import topics
 from schemas.clock import SECOND
-from schemas.readings import ABSENT, VALUES, Batch, Event, Quality
+from schemas.readings import ABSENT, KEPT_BYTES, VALUES, Batch, Event, Quality
 from schemas.topics import CHANNELS, IGNORED_URGENT_TWIN, LIFE_CHANNELS, REASONS, Channel, Lane
 from tests.unit.kit import LIFE, START, Bench, delivery
 

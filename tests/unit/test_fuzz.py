@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from numpy.lib.recfunctions import repack_fields
 from pydantic import ValidationError
 
-from ingest.decode import KEPT_BYTES, Decoder
+from ingest.decode import Decoder
 from schemas import topics
 from schemas.clock import SECOND
 from schemas.errors import SenderFaultError
 from schemas.messages import ADAPTERS
-from schemas.readings import ABSENT, VALUES, Batch, Columns, Delivery, Event, Quality
+from schemas.readings import ABSENT, KEPT_BYTES, VALUES, Batch, Columns, Delivery, Event, Quality
 from schemas.topics import IGNORED_CANARY, IGNORED_URGENT_TWIN, LIFE_CHANNELS, REASONS, Channel, Lane, uplink
 from tests.fuzz import JOINED, Fuzz, Message, huge, seed
 from tests.unit.kit import LIFE, START, Bench
