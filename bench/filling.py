@@ -45,7 +45,8 @@ async def fill(
     Of `bands` devices one sends vitals; all send the rest. Batches are numbered from `first_batch` on; None:
     so that they end at 0, and a bridge which starts here has nothing to replay.
     """
-    batches = max(1, sum(-(-count // BATCH) for count in wanted.values()))
+    # events bear the first number and the ledger has only the last: no restore shall read them all
+    batches = 1 + max(1, sum(-(-count // BATCH) for count in wanted.values()))
     first = 1 - batches if first_batch is None else first_batch
     for name, value in {"devices": devices, "bands": bands, "now": now, "batch": first}.items():
         await connection.execute("SELECT set_config('bench.' || %s, %s, false)", (name, str(value)))
