@@ -377,9 +377,9 @@ async def test_purge_deletes_what_is_chosen_and_not_needed(url: str, line: Line)
     await script(url, ENTER)
     await learn(line)
     await line.feed(message("BAND-1", "vitals", b"{", at=1), message("BAND-1", "vitals", b"[]", at=HOUR))
-    await line.feed(message("BAND-1", "nonsense", at=2 * HOUR))
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         assert await dead_desk.purge(connection, Chosen(), lambda _: None) == 0
+        await line.feed(message("BAND-1", "nonsense", at=2 * HOUR))
         line.bridge.store.checkpoints.soon()
         await line.feed(message("BAND-1", "nonsense", at=3 * HOUR))
         chosen = Chosen(until=to_datetime(after(2 * HOUR)))
