@@ -37,7 +37,7 @@ async def test_kill_9_in_a_burst_loses_and_doubles_nothing(
     small = IngestSettings(batch_rows=50)
     async with installation(fresh_mosquitto, timescale.url, scratch, ingest=small) as installed:
         await installed.start()
-        load = Load(count=MESSAGES, rate=600, devices=200, with_ts=with_ts)
+        load = Load(count=MESSAGES, rate=250, devices=200, with_ts=with_ts)
         sending = asyncio.create_task(burst(installed.town, load))
         cut_short = []
         for kill in range(1, KILLS + 1):
