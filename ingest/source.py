@@ -109,9 +109,10 @@ class Source:
         waiting = self.sessions[Lane.TELEMETRY].inbox.count
         if self._ahead is None and Lane.TELEMETRY in self._taken and waiting >= self._batch_rows // 2:
             connection, deliveries = self._pull(Lane.TELEMETRY)
-            is_known = not any(self._decoder.strangers(deliveries))
-            batch = self._decoded(Lane.TELEMETRY, connection, deliveries) if is_known else None
-            self._ahead = _Ahead(connection, deliveries, batch)
+            self._ahead = _Ahead(connection, deliveries, None)  # whatever befalls decoding, the line has them
+            if not any(self._decoder.strangers(deliveries)):
+                batch = self._decoded(Lane.TELEMETRY, connection, deliveries)
+                self._ahead = self._ahead._replace(batch=batch)
 
     async def run(self) -> None:
         """Keep both sessions up; raises FatalError where a retry would not help."""
