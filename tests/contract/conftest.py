@@ -7,6 +7,7 @@ import pytest
 from ops.parts import Database
 from store.migrate import edition_of, migrate
 from tests.contract.history import NOW, History, connected
+from tests.contract.kit import make_tables
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ async def history(database: Database) -> AsyncIterator[History]:
     async with connected(database.url) as connection:
         await migrate(connection, NOW)
         yield History(connection, await edition_of(connection), database.url)
+
+
+@pytest.fixture
+async def url(database: Database) -> str:
+    """Give a database of each edition with its tables."""
+    await make_tables(database.url)
+    return database.url

@@ -7,10 +7,9 @@ from contextlib import AsyncExitStack
 import pytest
 from psycopg import AsyncConnection
 
-from ops.parts import Database
 from schemas.registry import DEVICES, REGIONS
 from schemas.topics import Lane
-from tests.contract.kit import Line, make_tables, message, rows, script, settings_for, tuples, until
+from tests.contract.kit import Line, message, rows, script, settings_for, tuples, until
 from tests.contract.registry import (
     KINDS,
     PEOPLE,
@@ -21,13 +20,6 @@ from tests.contract.registry import (
     registry,
     wearers,
 )
-
-
-@pytest.fixture
-async def url(database: Database) -> str:
-    """Give a migrated database of each edition in turn."""
-    await make_tables(database.url)
-    return database.url
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])

@@ -2,21 +2,13 @@
 
 import pytest
 
-from ops.parts import Database
 from schemas.topics import Lane
 from store.own_alarms import Trouble
-from tests.contract.kit import Cutter, Line, after, make_tables, message, settings_for, tuples
+from tests.contract.kit import Cutter, Line, after, message, settings_for, tuples
 
 ALARMS = "SELECT device, region, kind, count, class, handling FROM duty_alarms ORDER BY alarm_id"
 LOG = "SELECT verb, detail FROM alarm_log ORDER BY log_id"
 VOID = "SELECT count(*) FROM ingest_ledger WHERE lane = 0 AND packet_ids = ''"
-
-
-@pytest.fixture
-async def url(database: Database) -> str:
-    """Give a database of each edition with its tables."""
-    await make_tables(database.url)
-    return database.url
 
 
 @pytest.mark.parametrize("landed", [True, False])

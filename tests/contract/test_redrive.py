@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from ingest import metrics
-from ops.parts import Database
 from schemas.clock import to_datetime
 from schemas.readings import Batch, Quality
 from schemas.topics import Lane
@@ -19,7 +18,6 @@ from tests.contract.kit import (
     Line,
     after,
     counts,
-    make_tables,
     message,
     milliseconds,
     script,
@@ -34,13 +32,6 @@ ENTER = "INSERT INTO devices (device, region) VALUES ('BAND-1', '430602')"
 NO_SLOW = "ALTER TABLE vitals ADD CONSTRAINT no_slow CHECK (hr IS NULL OR hr >= 50)"
 MEND = "ALTER TABLE vitals DROP CONSTRAINT no_slow"
 LEFT = "SELECT reason, whole, tries, redrive_id FROM dead_letters ORDER BY received_at"
-
-
-@pytest.fixture
-async def url(database: Database) -> str:
-    """Give a database of each edition with its tables."""
-    await make_tables(database.url)
-    return database.url
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from ingest import metrics
-from ops.parts import Database
 from schemas.alarms import KINDS, Move, Transition
 from schemas.readings import Batch, Delivery
 from schemas.topics import Lane
@@ -16,7 +15,6 @@ from tests.contract.kit import (
     Line,
     after,
     counts,
-    make_tables,
     message,
     milliseconds,
     script,
@@ -27,13 +25,6 @@ from tests.contract.kit import (
 LETTERS = "SELECT topic, payload, reason, detail, whole FROM dead_letters ORDER BY received_at"
 NO_SLOW = "ALTER TABLE vitals ADD CONSTRAINT no_slow CHECK (hr IS NULL OR hr >= 50)"
 STATE = "SELECT count(*) FROM vitals"
-
-
-@pytest.fixture
-async def url(database: Database) -> str:
-    """Give a database of each edition with its tables."""
-    await make_tables(database.url)
-    return database.url
 
 
 @pytest.fixture

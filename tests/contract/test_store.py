@@ -26,7 +26,6 @@ from tests.contract.kit import (
     Line,
     after,
     counts,
-    make_tables,
     message,
     milliseconds,
     rows,
@@ -35,13 +34,6 @@ from tests.contract.kit import (
     tuples,
     until,
 )
-
-
-@pytest.fixture
-async def url(database: Database) -> str:
-    """Give a database of each edition with its tables."""
-    await make_tables(database.url)
-    return database.url
 
 
 @pytest.fixture
