@@ -1,4 +1,4 @@
-"""A client of the broker for what is said at a human rate: downlink, canary, announcements. The lanes have sessions."""
+"""A client of the broker for what is said at a human rate. The lanes have sessions of their own."""
 
 import asyncio
 import ssl

@@ -65,7 +65,9 @@ class Sourced:
             self.batch = await asyncio.wait_for(anext(self._batches), 5)
             if len(self.batch.receipts):
                 assert lane in (None, self.batch.lane)
-                return [int(seq) for seq in self.batch.readings["seq"]]
+                found = [int(seq) for seq in self.batch.readings["seq"]]
+                assert found == [json.loads(each.payload)["seq"] for each in self.batch.deliveries]
+                return found
 
     async def ack(self) -> None:
         """Acknowledge the last batch."""
