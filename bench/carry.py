@@ -5,7 +5,7 @@ A contender is whoever takes the messages: the bridge, a peer, a subscriber that
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.filling import device_name
 from bench.ground import CHANNEL, Ground, stored, town
-from bench.machine import NotMeasuredError, cpu_seconds
+from bench.machine import NotMeasuredError, cpu_seconds, is_running
 from bench.table import Line, whole
 from device_sims.burst import burst
 from device_sims.load import Load
@@ -81,7 +81,7 @@ class Contender:
     who: str
     broker: Broker
     pid: int
-    arrived: Callable[[Load, int], Awaitable[None]]
+    arrived: Callable[[Load, int], Coroutine[Any, Any, None]]
 
 
 async def carry(where: Ground, contender: Contender, load: Load, *, stores: bool = True) -> Carried:
@@ -94,7 +94,7 @@ async def carry(where: Ground, contender: Contender, load: Load, *, stores: bool
         raise NotMeasuredError(f"the load ended early: {outcome.lost or 'the broker took nothing'}")
     try:
         async with asyncio.timeout(where.scale.patience):
-            await contender.arrived(load, outcome.acked)
+            await _while_running(contender, contender.arrived(load, outcome.acked))
     except TimeoutError:
         where.console.print(f"{contender.who}: the last rows did not come")
     took = time.perf_counter() - began
@@ -118,6 +118,19 @@ async def carry(where: Ground, contender: Contender, load: Load, *, stores: bool
     )
 
 
+async def _while_running(contender: Contender, arriving: Coroutine[Any, Any, None]) -> None:
+    """Wait for the end of a load; raise NotMeasuredError once its contender has ended: nothing will come."""
+    waiting = asyncio.create_task(arriving)
+    try:
+        while not waiting.done():
+            if not is_running(contender.pid):
+                raise NotMeasuredError(f"{contender.who} ended during the load: its last words are above")
+            await asyncio.wait([waiting], timeout=1.0)
+        await waiting
+    finally:
+        waiting.cancel()
+
+
 async def _counted(where: Ground, load: Load, published: int, since: datetime) -> tuple[int, int, int]:
     """Return how many messages are lost, how many rows too many there are, and in how many batches."""
     found, batches = await stored(where, load, since)
@@ -126,7 +139,7 @@ async def _counted(where: Ground, load: Load, published: int, since: datetime) -
     return len(np.setdiff1d(wanted, distinct)), len(found) - len(distinct), batches
 
 
-def rows_arrive(where: Ground) -> Callable[[Load, int], Awaitable[None]]:
+def rows_arrive(where: Ground) -> Callable[[Load, int], Coroutine[Any, Any, None]]:
     """Return a wait for the rows of the last messages of a load, by key."""
 
     async def arrived(load: Load, published: int) -> None:

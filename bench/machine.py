@@ -49,6 +49,14 @@ def _own_cpu(pid: int) -> float:
     return sum(int(ticks) for ticks in fields[11:15]) / TICKS
 
 
+def is_running(pid: int) -> bool:
+    """Say whether a process is there and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def memory_mib(pid: int) -> tuple[float, float]:
     """Return the resident memory of a process, now and at its peak, in MiB."""
     text = Path(f"/proc/{pid}/status").read_text()
