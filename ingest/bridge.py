@@ -47,7 +47,7 @@ class Bridge:
         self._clock = settings.clock.clock()
         path = Path(settings.ingest.rules) if settings.ingest.rules else ruleset.SHIPPED
         self.engine = Engine(ruleset.load(path))
-        self.store = Store(settings, self.engine)
+        self.store = Store(settings, self.engine, sent=self._sent)
         self.registry = Registry(self.store, settings.ingest)
         self.redrive = Redrive(settings.database.url)
         self.news = News(settings.database.url, self.redrive.ask)
@@ -147,6 +147,9 @@ class Bridge:
 
     def _enrol(self, device_ids: list[int]) -> None:
         self.engine.enrol(device_ids, [""] * len(device_ids), [None] * len(device_ids))
+
+    def _sent(self) -> None:
+        self.source.meanwhile()
 
     def _forgive(self, now: int) -> None:
         """Count silence from `now` on; each start does so, too, so no checkpoint need tell of it."""

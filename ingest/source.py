@@ -77,6 +77,7 @@ class Source:
         self._looked_at = clock.now()
         self._taken: dict[Lane, Sequence[Delivery]] = {}
         self._ahead: _Ahead | None = None
+        self._is_waiting = False  # the database has all of the batch taken
         self.canary = Canary(self._connections)
         self.sessions = {
             lane: Session(
@@ -104,8 +105,17 @@ class Source:
         self._wake.set()
 
     def _heard(self) -> None:
-        """Take note of messages, and decode the next of telemetry while the database has the ones before."""
+        """Take note of messages."""
         self.wake()
+        if self._is_waiting:
+            self._decode_ahead()
+
+    def meanwhile(self) -> None:
+        """Decode the next of telemetry while the database is at work on the batch that it has been sent."""
+        self._is_waiting = True
+        asyncio.get_running_loop().call_soon(self._decode_ahead)  # first the end of what is being sent
+
+    def _decode_ahead(self) -> None:
         waiting = self.sessions[Lane.TELEMETRY].inbox.count
         if self._ahead is None and Lane.TELEMETRY in self._taken and waiting >= self._batch_rows // 2:
             connection, deliveries = self._pull(Lane.TELEMETRY)
@@ -181,6 +191,7 @@ class Source:
 
     async def ack(self, batch: Batch) -> None:
         """Acknowledge a batch that is committed; must be called once for each, in order."""
+        self._is_waiting = False
         if len(batch.receipts):
             self._stored(self._taken[batch.lane])
             self.sessions[batch.lane].puback(batch.connection, batch.receipts["packet_id"])

@@ -5,6 +5,7 @@ A batch's number is the proof of its commit: it is written in the same transacti
 
 import logging
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -37,8 +38,12 @@ OLDEST = np.iinfo(np.int64).min // 2
 class Store:
     """What the line needs of the database; every call waits out the weather."""
 
-    def __init__(self, settings: Settings, state: State) -> None:
-        """`state` is the engine's as of the last committed batch."""
+    def __init__(self, settings: Settings, state: State, *, sent: Callable[[], None] = lambda: None) -> None:
+        """`state` is the engine's as of the last committed batch.
+
+        `sent()` is called when the database has the rows of a batch and is at work on them.
+        """
+        self._sent = sent
         self.run = uuid.uuid4()
         self.batch = 0
         self.newest_ts = OLDEST
@@ -213,8 +218,9 @@ class Store:
         newest_ts: int,
     ) -> None:
         stored = batch.readings[batch.readings["stored"]]
-        for table in TABLES:
-            await rows.write_readings(connection, table, of_table(stored, table), batch.details, number)
+        parts = [(table, of_table(stored, table)) for table in TABLES]
+        for table, part in sorted(parts, key=lambda each: -len(each[1])):  # the longest wait comes first
+            await rows.write_readings(connection, table, part, batch.details, number, sent=self._sent)
         if batch.letters:
             await dead.settle(connection, batch, batch.readings, batch.dead)
         else:

@@ -77,6 +77,11 @@ class Sourced:
                 assert found == [json.loads(each.payload)["seq"] for each in self.batch.deliveries]
                 return found
 
+    async def committing(self) -> None:
+        """Tell that the database has the rows of the last batch."""
+        self.source.meanwhile()
+        await asyncio.sleep(0)
+
     async def ack(self) -> None:
         """Acknowledge the last batch."""
         await self.source.ack(self.batch)
@@ -87,13 +92,14 @@ async def _sourced() -> Sourced:
     return Sourced()
 
 
-async def test_the_next_batch_is_decoded_while_one_is_committed(sourced: Sourced) -> None:
+async def test_the_next_batch_is_decoded_while_the_database_works(sourced: Sourced) -> None:
     """What is heard meanwhile comes next, in its order, nothing twice and nothing left behind."""
     in_flight = metrics.IN_FLIGHT.labels("telemetry")
     before = in_flight._value.get()
     sourced.hear(ROWS)
     found = [await sourced.next()]
     sourced.hear(ROWS // 2 - 1)
+    await sourced.committing()
     assert sourced.source.sessions[Lane.TELEMETRY].inbox.count == ROWS // 2 - 1, "too few to be worth it"
     sourced.hear(3)
     assert sourced.source.sessions[Lane.TELEMETRY].inbox.count == 0
@@ -113,11 +119,26 @@ async def test_the_next_batch_is_decoded_while_one_is_committed(sourced: Sourced
     assert in_flight._value.get() == before
 
 
+async def test_the_rows_of_a_batch_are_sent_before_the_next_is_decoded(sourced: Sourced) -> None:
+    """Else the database would wait for what is being decoded, and then the bridge for the database."""
+    sourced.hear(ROWS)
+    await sourced.next()
+    sourced.hear(ROWS)
+    assert sourced.source.sessions[Lane.TELEMETRY].inbox.count == ROWS
+    await sourced.committing()
+    assert sourced.source.sessions[Lane.TELEMETRY].inbox.count == 0
+    await sourced.ack()
+    await sourced.next()
+    sourced.hear(ROWS)
+    assert sourced.source.sessions[Lane.TELEMETRY].inbox.count == ROWS, "the next one has not been sent yet"
+
+
 async def test_an_urgent_one_goes_before_what_is_decoded(sourced: Sourced) -> None:
     """A call waits for one telemetry transaction, not for the next one that is ready."""
     sourced.hear(ROWS)
     await sourced.next()
     sourced.hear(ROWS)
+    await sourced.committing()
     sourced.hear(1, lane=Lane.URGENT)
     await sourced.ack()
     assert await sourced.next(None) == [sourced.sent]
@@ -130,6 +151,7 @@ async def test_strangers_are_enrolled_between_two_batches_only(sourced: Sourced)
     sourced.hear(ROWS)
     await sourced.next()
     sourced.hear(ROWS, device="BELL-2")
+    await sourced.committing()
     assert (sourced.enrolled, "BELL-2" in sourced.book.ids) == ([], False)
     await sourced.ack()
     assert await sourced.next() == list(range(ROWS + 1, 2 * ROWS + 1))
