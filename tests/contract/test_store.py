@@ -49,10 +49,11 @@ async def line(url: str) -> AsyncIterator[Line]:
 async def test_who_waits_is_told_when_the_rows_are_sent(line: Line) -> None:
     """Once for each table that gets rows, while the commit is still on its way."""
     told: list[int] = []
-    line.store._sent = lambda: told.append(line.store.batch)
-    before = line.store.batch
+    store = line.bridge.store
+    store._sent = lambda: told.append(store.batch)
+    before = store.batch
     await line.feed(message("BAND-1", "vitals", {"hr": 72}, at=1), message("BELL-1", "heartbeat", {}, at=2))
-    assert (told, line.store.batch) == ([before, before], before + 1)
+    assert (told, store.batch) == ([before, before], before + 1)
 
 
 async def test_every_value_arrives_as_it_was_sent(url: str, line: Line) -> None:
