@@ -72,7 +72,8 @@ async def register(where: Ground) -> tuple[list[str], list[str]]:
 
 
 async def idle(where: Ground, contender: Contender, devices: list[str]) -> Latency:
-    """Press while nothing else goes on."""
+    """Press while nothing else goes on: the database has written what the loads before left to write."""
+    await where.connection.execute("CHECKPOINT")
     async with shown(where, f"{len(devices):,} presses, idle"):
         return await _pressed(where, contender, devices)
 

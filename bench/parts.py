@@ -25,6 +25,8 @@ from tests.services import TIMESCALE_SETTINGS, timescale_database
 
 OF_CEILING = 0.8
 TIMES_PEER = 10
+SERVER = {"shared_buffers": "2GB", "max_wal_size": "4GB"}
+"""As `carebell db size` advises for so long a history, and far below what TimescaleDB's own image takes."""
 FAILURES = (NotMeasuredError, PartError, CarebellError, OSError, TimeoutError, psycopg.Error, AssertionError)
 """What may end a part; anything else is a fault of the bench and ends it."""
 LINE = "The line: mosquitto + TimescaleDB"
@@ -53,7 +55,7 @@ class Bench:
         return {
             "carebell": Settings.model_construct().model_dump(exclude={"broker", "database", "duty"}),
             "mosquitto": _said(SHIPPED.joinpath("mosquitto.conf").read_text("utf-8")),
-            "postgresql": {**DATABASE_SETTINGS, **TIMESCALE_SETTINGS},
+            "postgresql": {**DATABASE_SETTINGS, **TIMESCALE_SETTINGS, **SERVER},
         }
 
     async def run(self) -> None:
@@ -82,7 +84,7 @@ class Bench:
     async def _on_timescale(self) -> None:
         async with AsyncExitStack() as stack:
             scratch = stack.enter_context(scratch_dir())
-            database = stack.enter_context(timescale_database())
+            database = stack.enter_context(timescale_database(SERVER))
             where = await stack.enter_async_context(ground(database, scratch, self.scale, self.console))
             self.versions |= await _versions(where)
             rate = where.filled_per_second

@@ -33,7 +33,7 @@ def trixie() -> Path:
 
 
 @contextlib.contextmanager
-def timescale_database() -> Iterator[Database]:
+def timescale_database(settings: Mapping[str, str] | None = None) -> Iterator[Database]:
     """Run a TimescaleDB of our own; raise PartError where that cannot be, with the reason."""
     root = trixie()
     if os.geteuid():
@@ -53,7 +53,7 @@ def timescale_database() -> Iterator[Database]:
             user=user,
             chroot=root,
             edition_hint="timescale",
-            settings=TIMESCALE_SETTINGS,
+            settings={**TIMESCALE_SETTINGS, **(settings or {})},
         ) as database:
             yield database
     finally:
