@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psycopg
@@ -13,6 +13,7 @@ from bench.carry import Carried, Contender
 from bench.embedded import embedded
 from bench.fleets import fleet, growth
 from bench.ground import Ground, ground
+from bench.judging import judged
 from bench.machine import NotMeasuredError
 from bench.scale import Scale
 from bench.table import Line, Part, not_measured, whole
@@ -35,8 +36,9 @@ CEILINGS = "Ceilings"
 SOS = "SOS: publish to committed alarm"
 EMBEDDED = "The line on embedded parts: rumqttd + PostgreSQL, no history"
 FLEETS = "Memory and start-up"
+RULES = "Rules: the engine alone, one core"
 FILLING = "Filling"
-ORDER = (LINE, CEILINGS, *contest.PEERS, STEPS, SOS, FLEETS, EMBEDDED, FILLING)
+ORDER = (LINE, CEILINGS, *contest.PEERS, STEPS, SOS, FLEETS, EMBEDDED, RULES, FILLING)
 
 
 @dataclass
@@ -65,6 +67,10 @@ class Bench:
         async with self._may_fail(EMBEDDED):
             tries = await embedded(self.scale, self.console)
             self._add(EMBEDDED, tries[-1].lines(target="25,000"), _tries(tries))
+        async with self._may_fail(RULES):
+            with self.console.status("rules"):
+                found = judged(self.scale)
+            self._add(RULES, found.lines(), asdict(found))
         self.parts.sort(key=lambda part: ORDER.index(part.name))
 
     @asynccontextmanager

@@ -27,6 +27,10 @@ class Scale:
     embedded_rate: float = 5_000.0
     peer_rate: float = 3_000.0
     """Where the search for the rate of the embedded parts, and of a peer, begins."""
+    judged: int = 1_000_000
+    """Devices of the engine alone; twice as many readings go through it."""
+    judged_alone: int = 20_000
+    """Readings that are judged one at a time."""
     patience: float = 300.0
     """Seconds after which rows that have not come are given up."""
 
@@ -46,6 +50,8 @@ QUICK = Scale(
     probe_seconds=1.2,
     embedded_rate=1_000.0,
     peer_rate=1_000.0,
+    judged=20_000,
+    judged_alone=1_000,
     patience=20.0,
 )
 """A smoke run: every part in under a minute; its figures mean nothing."""

@@ -128,8 +128,8 @@ def tamper(script: Script, at: int) -> None:
 
 
 def harmless(script: Script, at: int) -> None:
-    """Test the device, report 报平安, leave and enter the area: stored, no alarm."""
-    for n, kind in enumerate(("test", "check_in", "area_left", "area_entered", "reset")):
+    """Test the device, report 报平安, enter the area: stored, no alarm."""
+    for n, kind in enumerate(("test", "check_in", "area_entered", "reset")):
         script.say(at + n * 20 * SECOND, "event", {"kind": kind})
 
 
@@ -156,5 +156,5 @@ CALLS = (
     Plot("fall_unreadable", partial(unreadable, kind="fall"), 0, _BAND, needs="unreadable"),
     Plot("tamper", tamper, 0, ("bell",)),
     Plot("tamper_again", partial(again, kind="tamper"), _AGAIN, ("bell",), by_duty=True),
-    Plot("harmless", harmless, 80 * SECOND),
+    Plot("harmless", harmless, 60 * SECOND),
 )

@@ -1,7 +1,8 @@
-"""Plots of states that last: mains, battery, the band off the wrist, silence.
+"""Plots of states that last: mains, battery, the band off the wrist, out of the area, silence.
 
-Raised at once, cleared by what follows. All of them are technical: they close themselves, and the next one is
-a new occurrence.
+Raised at once, cleared by what follows. The technical ones close themselves, and the next one is a new
+occurrence. Events and measurements come in two sessions, in any order within the tolerance, and a rule takes
+an event as it is received: so no measurement shortly before an event says the contrary.
 """
 
 from device_sims.plots import Plot
@@ -15,11 +16,14 @@ _MISSES = 3
 
 
 def _outage(script: Script, at: int, until: int | None) -> None:
-    """Cut the mains, and bring it back at `until`; the heartbeats between say so too."""
+    """Cut the mains, for good or until `until`; heartbeats close before an event do not speak of it."""
+    for beat in script.between(at - MARGIN, until or at, "heartbeat"):
+        beat.fields.pop("mains", None)
     lost = script.say(at, "event", {"kind": "mains_lost"})
-    beats = script.between(at, until or script.end, "heartbeat")
-    for n, beat in enumerate(beats):
-        beat.fields |= {"mains": False, "battery": max(20, 99 - 3 * n)}
+    for n, beat in enumerate(script.between(at, until or script.end, "heartbeat")):
+        beat.fields["battery"] = max(20, 99 - 3 * n)
+        if until is None:
+            beat.fields["mains"] = False
     if until is None:
         script.expect("mains_lost", lost)
         return
@@ -100,7 +104,7 @@ def flat_twice(script: Script, at: int) -> None:
 
 def flat_by_event(script: Script, at: int) -> None:
     """Say so by an event, from a battery that measures itself too well."""
-    for beat in script.between(at, script.end, "heartbeat"):
+    for beat in script.between(at - MARGIN, script.end, "heartbeat"):
         beat.fields["battery"] = 19.0
     script.expect("low_battery", script.say(at, "event", {"kind": "low_battery"}))
 
@@ -109,6 +113,8 @@ def _take_off(script: Script, at: int, until: int) -> Message:
     """Take the band off: it says so and measures nothing until it is worn again."""
     script.drop(script.between(at, until, "vitals"))
     script.drop(script.between(at, until, "activity"))
+    for message in script.between(at - MARGIN, at, "vitals"):
+        message.fields.pop("worn")
     return script.say(at, "event", {"kind": "removed"})
 
 
@@ -129,6 +135,18 @@ def removed_and_measured(script: Script, at: int) -> None:
     off = _take_off(script, at, at + MARGIN)
     first = script.between(at + MARGIN, script.end, "vitals")[0]
     script.expect("removed", off, clears=first, closed="carebell")
+
+
+def area_left(script: Script, at: int) -> None:
+    """Leave the area for good: one alarm, which nobody closes."""
+    script.expect("area_left", script.say(at, "event", {"kind": "area_left"}))
+
+
+def area_left_and_entered(script: Script, at: int) -> None:
+    """Leave the area and come back: an open alarm whose condition is cleared."""
+    left = script.say(at, "event", {"kind": "area_left"})
+    entered = script.say(at + MINUTE, "event", {"kind": "area_entered"})
+    script.expect("area_left", left, clears=entered)
 
 
 def _hush(script: Script, at: int, until: int) -> Message:
@@ -178,6 +196,8 @@ STATES = (
     Plot("removed", removed, 0, _BAND, latched=True),
     Plot("removed_and_worn", removed_and_worn, MARGIN, _BAND, latched=True),
     Plot("removed_and_measured", removed_and_measured, MARGIN + MINUTE, _BAND, latched=True),
+    Plot("area_left", area_left, 0, _BAND, latched=True),
+    Plot("area_left_and_entered", area_left_and_entered, MINUTE, _BAND, latched=True),
     Plot("silent", silent, 2 * _LIMIT + SECOND, after=3 * MINUTE, latched=True, hushed=True),
     Plot("silent_for_good", silent_for_good, _LIMIT, after=3 * MINUTE, latched=True, hushed=True),
     Plot(

@@ -1,6 +1,7 @@
 """Plots of heart rate and oxygen: long enough to alarm or too short, broken off, repeated, delivered late.
 
-A run of hits alarms at the first one that lies `hold` or more after the run's first, by the band's own clock.
+A run of hits alarms at the first one that lies `hold` or more after the run's first, by the band's own clock,
+and is at least the third. Pulse and oxygen count at rest only, so whoever has an episode sits.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from device_sims.plots import Plot
 from device_sims.script import MARGIN, MINUTE, Message, Reading, Script
 
 _BAND = ("band",)
+_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class Episode:
     hold: int
 
     def strike(self, script: Script, at: int, lasts: int) -> list[Message]:
-        """Put the measurements of a stretch into the band; return them."""
-        return self._set(script, at, lasts, self.hits)
+        """Put the measurements of a stretch into the band, of somebody who sits; return them."""
+        run = self._set(script, at, lasts, self.hits)
+        _sit(script, run)
+        return run
 
     def linger(self, script: Script, at: int, lasts: int) -> None:
         """Put the measurements of a stretch beside the band, where nothing changes."""
@@ -36,7 +40,7 @@ class Episode:
 
     def alarm_in(self, run: list[Message]) -> Message:
         """Return the measurement at which a run of hits becomes an alarm."""
-        return next(hit for hit in run if hit.measured - run[0].measured >= self.hold)
+        return next(hit for hit in run[_SAMPLES - 1 :] if hit.measured - run[0].measured >= self.hold)
 
     def _set(self, script: Script, at: int, lasts: int, values: tuple[int, int]) -> list[Message]:
         found = script.between(at, at + lasts, "vitals")
@@ -50,6 +54,16 @@ EPISODES = (
     Episode("hr_low", "hr", (32, 39), (41, 44), 10 * MINUTE),
     Episode("spo2_low", "spo2", (84, 90), (92, 93), 5 * MINUTE),
 )
+
+
+def _sit(script: Script, run: list[Message]) -> None:
+    """Take no step from the measurement before a run until its last; the later ones count on from there."""
+    if "steps" not in run[0].fields:
+        return
+    counted = [*script.between(0, run[0].measured, "vitals"), run[0]][-2:][0].fields["steps"]
+    surplus = run[-1].fields["steps"] - counted
+    for message in script.between(run[0].measured, script.end, "vitals"):
+        message.fields["steps"] = max(counted, message.fields["steps"] - surplus)
 
 
 def _next(script: Script, at: int) -> Message:

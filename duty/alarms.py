@@ -17,7 +17,9 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from duty.handling import DONE, MOVES, NAME_LENGTH, DutyError, Order, Verb, advance, require_text
+from rules.sentences import log_zh, why_en, why_zh
 from schemas.alarms import (
+    AREA_DEVICE,
     CLASS_ZH,
     CONDITION_ZH,
     HANDLING_ZH,
@@ -29,6 +31,7 @@ from schemas.alarms import (
     Handling,
     Outcome,
     Severity,
+    area_zh,
     remark_zh,
 )
 from schemas.clock import Moment, to_datetime
@@ -96,6 +99,9 @@ class Alarm(_Row):
     outcome: Outcome | None
     version: int
     detail: dict[str, Any]
+    suppressed: str | None = Field(description="the area whose outage explains it; it is not before staff")
+    rule: int | None = Field(description="number of the rule that raised it, in the file of that version")
+    rule_set_id: int | None = Field(description="version of the rules that raised it")
 
     kind_zh: str
     class_zh: str
@@ -104,7 +110,12 @@ class Alarm(_Row):
     condition_zh: str
     handling_zh: str
     outcome_zh: str
-    remark_zh: str = Field(description="of an alarm of the line itself: what it means")
+    suppressed_zh: str
+    remark_zh: str = Field(
+        description="of an alarm of the line itself what it means, of an outage where it is"
+    )
+    why_zh: str = Field(description="what the rule saw when it raised the alarm, as a sentence")
+    why_en: str = Field(description="the same in English")
     verbs: list[Verb] = Field(description="what may be done about it now")
 
     @model_validator(mode="before")
@@ -112,15 +123,27 @@ class Alarm(_Row):
     def _complete(cls, row: dict[str, Any]) -> dict[str, Any]:
         names = {f"{column}_zh": _name(column, row[column]) for column in _NAMES}
         remark = remark_zh(row["kind"], {} if row["count"] > 1 else row["detail"])  # the log has each
-        return {**row, **names, "remark_zh": remark, "verbs": list(MOVES[row["handling"]])}
+        if row["device"].startswith(AREA_DEVICE):
+            remark = area_zh(row["device"].removeprefix(AREA_DEVICE)).strip()
+        area = row["suppressed"]
+        return {
+            **row,
+            **names,
+            "suppressed_zh": f"因{area_zh(area)}中断而不列出" if area else "",
+            "remark_zh": remark,
+            "why_zh": why_zh(row["kind"], row["detail"]),
+            "why_en": why_en(row["kind"], row["detail"]),
+            "verbs": list(MOVES[row["handling"]]),
+        }
 
 
 class Counts(_Row):
-    """How many alarms are open, of life, and not acknowledged by anybody."""
+    """How many alarms are open, of life, not acknowledged by anybody; `suppressed` ones are apart."""
 
-    open: int
-    life: int
-    unacknowledged: int
+    open: int = 0
+    life: int = 0
+    unacknowledged: int = 0
+    suppressed: int = 0
 
 
 class LogEntry(_Row):
@@ -130,6 +153,14 @@ class LogEntry(_Row):
     actor: str
     verb: str
     detail: dict[str, Any]
+    rule: int | None
+    rule_set_id: int | None
+    said_zh: str = Field(description="what it says, as a sentence")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "said_zh": log_zh(row["kind"], row["verb"], row["detail"])}
 
 
 class Person(_Row):
@@ -215,7 +246,7 @@ async def list_alarms(
 async def count_open(connection: AsyncConnection) -> Counts:
     """Return how many alarms are open, however many a list shows."""
     with database_errors():
-        return await _one(connection, Counts, "count_open") or Counts(open=0, life=0, unacknowledged=0)
+        return await _one(connection, Counts, "count_open") or Counts()
 
 
 async def show(connection: AsyncConnection, alarm_id: int) -> Card:

@@ -90,7 +90,8 @@ function useWords(answer) {
 function draw() {
   const { alarms, counts } = shown;
   const listed = alarms.length < counts.open ? ` · 只列出前 ${alarms.length} 条` : "";
-  put($("counts"), `未确认 ${counts.unacknowledged} · 生命 ${counts.life} · 共 ${counts.open}${listed}`);
+  const hidden = counts.suppressed ? ` · 因区域中断未列出 ${counts.suppressed}` : "";
+  put($("counts"), `未确认 ${counts.unacknowledged} · 生命 ${counts.life} · 共 ${counts.open}${listed}${hidden}`);
   entitle();
   $("board").hidden = false;
   $("calm").hidden = counts.open > 0;
@@ -150,7 +151,7 @@ function describe(waiting) {
 
 function isNews(alarm) {
   const before = rows.get(alarm.alarm_id)?.alarm;
-  return before ? alarm.count > before.count : alarm.handling === "unacknowledged";
+  return before ? alarm.count > before.count || alarm.severity !== before.severity : alarm.handling === "unacknowledged";
 }
 
 function newRow(alarm) {
@@ -161,7 +162,7 @@ function newRow(alarm) {
     cell.append(document.createElement(label === "电话" ? "a" : "span"));
   }
   row.cells[CLOCK].className = "clock";
-  row.cells[1].append(Object.assign(document.createElement("span"), { className: "mark" }));
+  for (const className of ["mark", "why"]) row.cells[1].append(Object.assign(document.createElement("span"), { className }));
   const buttons = row.insertCell();
   for (const { code, zh } of words.verbs) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: zh });
@@ -177,7 +178,8 @@ function fill(row, alarm) {
   row.alarm = alarm;
   row.className = `${alarm.class} ${alarm.handling}`;
   COLUMNS.forEach(([, text], index) => put(row.cells[index].firstChild, text(alarm) ?? ""));
-  put(row.cells[1].lastChild, alarm.quality_zh || alarm.remark_zh);
+  put(row.querySelector(".mark"), alarm.quality_zh || alarm.remark_zh);
+  put(row.querySelector(".why"), alarm.why_zh);
   const phone = row.querySelector("a");
   if (alarm.phone) phone.href = `tel:${alarm.phone.replace(/[^0-9+*#]/g, "")}`; else phone.removeAttribute("href");
   for (const button of row.lastChild.children) button.disabled = !alarm.verbs.includes(button.dataset.verb);

@@ -118,23 +118,28 @@ def _judge_time(readings: Columns) -> None:
     """Take the device's time where it can be used, else the time of receipt; say which in `quality`."""
     received, sent = readings["received_at"], readings["ts_sent"]
     missing = sent == ABSENT
+    retained = ~readings["alive"] & (readings["event"] == Event.NONE)  # nobody knows how old it is
     at = np.where(missing, received, np.clip(sent, -(2**53), 2**53) * 1000)
     future, epoch = at > received + NEWEST, at < received - OLDEST
     late = ~missing & ~epoch & (at < received - LATE)
     readings["ts"] = np.where(future | epoch, received, at)
     readings["quality"] = np.select(
-        [~readings["stored"], missing, future, epoch, late],
-        [Quality.UNREADABLE, Quality.MISSING, Quality.FUTURE, Quality.EPOCH, Quality.LATE],
+        [~readings["stored"], retained, missing, future, epoch, late],
+        [
+            *(Quality.UNREADABLE, Quality.RETAINED, Quality.MISSING, Quality.FUTURE, Quality.EPOCH),
+            Quality.LATE,
+        ],
         Quality.OK,
     )
 
 
 def _digest(readings: Columns, details: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Hash what a row says (not when it came), 64 bits, the same on every machine and in every run."""
+    """Hash what a row says (not when or how it came), 64 bits, the same on every machine and in every run."""
     mixed = (readings["channel"].astype(np.uint64) << np.uint64(8)) ^ readings["event"].astype(np.uint64)
     said = [np.ascontiguousarray(readings["seq"]).view(np.uint64)]
     said += [np.ascontiguousarray(readings[name]).view(np.uint32).astype(np.uint64) for name in VALUES]
-    sums = np.array([zlib.crc32(repr(sorted(d.items())).encode()) for d in details] + [0], np.uint64)
+    said_beside = [sorted((name, value) for name, value in d.items() if name != "retained") for d in details]
+    sums = np.array([zlib.crc32(repr(each).encode()) if each else 0 for each in said_beside] + [0], np.uint64)
     said.append(sums[readings["detail"]])
     for column in said:
         mixed = (mixed ^ column) * np.uint64(0x9E3779B97F4A7C15)

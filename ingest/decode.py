@@ -320,7 +320,14 @@ def _interpret(
         event = _FALL[fields.get("phase") or "detected"]
     elif channel is Channel.EVENT:
         event = Event[fields["kind"].upper()]
+    if event is not Event.NONE:
+        fields = _as_received(fields, delivery)
     return [Row(message, device_id, channel, event, at, fields, alive)]
+
+
+def _as_received(fields: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
+    """Return the fields, with a word on it if they were retained: a restore must know of it."""
+    return {**fields, "retained": True} if delivery.retained else fields
 
 
 def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, Any]) -> Row:
@@ -329,5 +336,5 @@ def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, 
     if word is None:
         raise SenderFaultError("bad_message", "neither status nor state says online or offline")
     alive = word == "online" and not delivery.retained
-    kept = {**fields, "retained": True} if delivery.retained else fields
+    kept = _as_received(fields, delivery)
     return Row(message, device_id, Channel.STATUS, _STATUS[word], delivery.received_at, kept, alive)

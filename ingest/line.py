@@ -7,8 +7,10 @@ import numpy as np
 
 from ingest import metrics
 from ingest.gaps import Gaps
-from rules.engine import Delta, Engine
-from schemas.alarms import Transition
+from rules.engine import Engine
+from rules.machine import Delta
+from schemas.alarms import Move, Transition
+from schemas.clock import SECOND
 from schemas.readings import Batch
 from store.dead import results
 
@@ -65,6 +67,8 @@ def _count(batch: Batch, delta: Delta) -> None:
         _count_received(batch)
     for transition in delta.transitions:
         metrics.TRANSITIONS.labels(transition.kind, transition.move.value).inc()
+        if transition.kind == "device_silent" and transition.move is Move.RAISE:
+            metrics.SILENCE_LATE.observe((batch.now - transition.at) / SECOND)
     metrics.LINE.set_to_current_time()
 
 

@@ -46,6 +46,12 @@ BROKER_DROPPED = Gauge(
 CONNECTED = Gauge("carebell_session_connected", "1 while the lane's MQTT session is up", ["lane"])
 SESSIONS_LOST = Counter("carebell_sessions_lost", "Times the broker had forgotten our session", ["lane"])
 TRANSITIONS = Counter("carebell_transitions", "Decisions of the engine", ["kind", "move"])
+RULE_VERSION = Gauge("carebell_rule_version", "Version of the rules in force, as `carebell rule list` has it")
+SILENCE_LATE = Histogram(
+    "carebell_silence_late_seconds",
+    "From the moment at which a device was silent for too long until this was seen",
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
+)
 UNSTORED = Gauge("carebell_unstored", "Calls for help received and not stored for 2 s and longer")
 ANNOUNCED = Counter("carebell_announced", "Calls for help announced as not stored, by way", ["way"])
 RETRIES = Gauge("carebell_database_retries", "Times the database was away and the work was tried again")

@@ -5,7 +5,7 @@ only laid ready here: the line learns it between two batches, a part at a time, 
 million devices.
 
 Who marks dead letters to be re-driven notifies `carebell_redrive`. It comes by the same connection, so the
-devices that were entered before are learnt before.
+devices that were entered before are learnt before. Who applies rules notifies `carebell_rules`.
 """
 
 import asyncio
@@ -13,11 +13,14 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
 
+from rules import ruleset
+from rules.ruleset import RuleSet
+from schemas.errors import UsageError
 from store import sql
 from store.connection import connect
 from store.restore import Device
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 
 RETRY: Final = 2.0
 REDRIVE: Final = "carebell_redrive"
+RULES: Final = "carebell_rules"
 PART: Final = 2_000
 """Devices that the line learns at once."""
 LONGEST_IMPORT: Final = timedelta(hours=1)
@@ -35,15 +39,33 @@ LONGEST_IMPORT: Final = timedelta(hours=1)
 _QUERIES = sql.load("ingest")
 
 
+class Applied(NamedTuple):
+    """Rules that were applied, and the number of their version."""
+
+    number: int
+    rules: RuleSet
+
+
 class News:
-    """Devices that were changed and that the line has not learnt yet."""
+    """Devices that were changed and rules that were applied, which the line has not learnt yet."""
 
     def __init__(self, url: str, redrive: Callable[[], None]) -> None:
         """Read from the database of this URL; `run` does it. Call `redrive` when dead letters may wait."""
         self._url = url
         self._redrive = redrive
         self._parts: deque[list[Device]] = deque()
+        self._applied: Applied | None = None
+        self._newest_rules = 0
         self._heard_until: datetime | None = None
+
+    def start_with(self, rule_set_id: int) -> None:
+        """Note which version the line works with; only later ones are news."""
+        self._newest_rules = rule_set_id
+
+    def take_rules(self) -> Applied | None:
+        """Return rules that were applied, once; None if there are none."""
+        applied, self._applied = self._applied, None
+        return applied
 
     def take(self) -> list[Device]:
         """Return the next devices to learn, at most PART; none if there is no news."""
@@ -64,10 +86,13 @@ class News:
     async def _listen(self, connection: AsyncConnection, arrived: Callable[[], None]) -> None:
         await connection.execute(_QUERIES["listen_to_registry"])
         await connection.execute(_QUERIES["listen_to_redrive"])
+        await connection.execute(_QUERIES["listen_to_rules"])
         since = (self._heard_until or await _server_time(connection)) - LONGEST_IMPORT
-        asked = True  # perhaps, while nobody listened
+        asked = applied = True  # perhaps, while nobody listened
         while True:
             self._heard_until = await _server_time(connection)
+            if applied and (await self._read_rules(connection)):
+                arrived()
             async for part in _changed(connection, since):
                 self._parts.append(part)
                 arrived()
@@ -75,9 +100,26 @@ class News:
                 self._redrive()
             notices = [notice async for notice in connection.notifies(stop_after=1)]
             oldest = self._heard_until - LONGEST_IMPORT
-            registry = [notice for notice in notices if notice.channel != REDRIVE]
-            asked = len(registry) < len(notices)
+            channels = {notice.channel for notice in notices}
+            asked, applied = REDRIVE in channels, RULES in channels
+            registry = [notice for notice in notices if notice.channel not in {REDRIVE, RULES}]
             since = min((_time(notice.payload, oldest) for notice in registry), default=self._heard_until)
+
+    async def _read_rules(self, connection: AsyncConnection) -> bool:
+        """Lay the rules ready that were applied last; those that are wrong are refused and change nothing."""
+        row = await (await connection.execute(_QUERIES["applied_rules"])).fetchone()
+        if row is None or row[0] <= self._newest_rules:
+            return False
+        number, text = row
+        try:
+            self._applied = Applied(number, ruleset.parse(text, f"version {number}"))
+        except UsageError as error:
+            log.error("rules: %s; the bridge goes on with those it has", error)  # noqa: TRY400 - the sentence is all
+            values = {"rule_set_id": number, "refused": str(error)}
+            await connection.execute(_QUERIES["refuse_rules"], values)
+            return await self._read_rules(connection)  # one before it may be good
+        self._newest_rules = number
+        return True
 
 
 def _time(payload: str, oldest: datetime) -> datetime:

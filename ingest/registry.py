@@ -1,8 +1,13 @@
 """Which devices there are, and who may come in: names from topics to device ids, held in memory."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
+from rules.machine import Registered
 from schemas.settings import IngestSettings
+from store.restore import Device
 
 
 class Registrar(Protocol):
@@ -65,3 +70,26 @@ class Registry:
         for device, device_id in ids.items():
             self.learn(device, device_id, self_registered=True)
         return list(ids.values())
+
+
+class Closed:
+    """A registrar for what was received long ago: nobody comes in any more."""
+
+    async def register(self, devices: dict[str, str | None]) -> dict[str, int]:
+        """Refuse; nothing that is only read again admits strangers."""
+        raise AssertionError(f"{len(devices)} strangers would come into what is past")
+
+
+def registered(devices: Sequence[Device]) -> Registered:
+    """Return rows of the registry as columns, for the engine."""
+    return Registered(
+        device_ids=np.array([each.device_id for each in devices], np.intp),
+        models=[each.model for each in devices],
+        heartbeat_seconds=[each.heartbeat_seconds for each in devices],
+        regions=[each.region for each in devices],
+        gateways=[each.gateway for each in devices],
+        care_levels=[each.care_level for each in devices],
+        people=[each.person for each in devices],
+        thresholds=[each.thresholds or {} for each in devices],
+        devices=[each.device for each in devices],
+    )

@@ -104,6 +104,11 @@ class Source:
         """Look again at once: there is something to do."""
         self._wake.set()
 
+    def tick_now(self) -> None:
+        """Let the next tick be due at once."""
+        self._next_tick = 0.0
+        self.wake()
+
     def _heard(self) -> None:
         """Take note of messages."""
         self.wake()

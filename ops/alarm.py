@@ -15,7 +15,7 @@ from duty import alarms
 from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, Verb
 from ops.common import ConfigOption, JsonOption, connected, fail, load_settings, run
 from ops.listing import printable
-from schemas.alarms import OUTCOME_ZH, Outcome, remark_zh
+from schemas.alarms import OUTCOME_ZH, Outcome
 
 app = typer.Typer(no_args_is_help=True, help="List, show and handle alarms.")
 
@@ -191,14 +191,17 @@ def _table(found: list[alarms.Alarm]) -> Table:
 def _print_card(card: alarms.Card) -> None:
     console = Console(highlight=False)
     console.print(_table([card.alarm]))
+    for said in (card.alarm.why_zh, card.alarm.why_en, card.alarm.suppressed_zh):
+        if said:
+            console.print(Text(said))
     if card.person:
         person = card.person
         console.print(Text(f"{person.name} {person.phone} {person.address} {person.notes}".rstrip()))
     for contact in card.contacts:
         console.print(Text(f"  {contact.relation} {contact.name} {contact.phone}"))
-    log = Table("时间", "谁", "做了什么", "说明")
+    log = Table("时间", "谁", "做了什么", "说明", "规则")
     for entry in card.log:
-        said = json.dumps(entry.detail, ensure_ascii=False) if entry.detail else ""
-        said = remark_zh(card.alarm.kind, entry.detail) or said
-        log.add_row(*(Text(cell) for cell in (printable(entry.at), entry.actor, entry.verb, said)))
+        said = entry.said_zh or (json.dumps(entry.detail, ensure_ascii=False) if entry.detail else "")
+        rule = f"{entry.rule_set_id} 版第 {entry.rule} 条" if entry.rule else ""
+        log.add_row(*(Text(cell) for cell in (printable(entry.at), entry.actor, entry.verb, said, rule)))
     console.print(log)

@@ -1,32 +1,74 @@
-"""The command `carebell`: one line per noun, nothing else."""
+"""The command `carebell`: one line per noun, nothing else.
 
+A command is imported when it is asked for: the bridge does not wait for what only the desk needs.
+"""
+
+import importlib
 import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from ops import alarm, config, db, dead, device, person, region, serve, sim, token
-from ops import demo as demo_module
-from ops.doctor import doctor
+NOUNS: Final = {
+    "demo": "ops.demo:demo",
+    "serve": "ops.serve:serve",
+    "ingest": "ops.ingest:ingest",
+    "duty": "ops.duty:duty",
+    "doctor": "ops.doctor:doctor",
+    "record": "ops.record:record",
+    "replay": "ops.record:replay",
+    "alarm": "ops.alarm:app",
+    "db": "ops.db:app",
+    "dead": "ops.dead:app",
+    "device": "ops.device:app",
+    "person": "ops.person:app",
+    "region": "ops.region:app",
+    "rule": "ops.rule:app",
+    "sim": "ops.sim:app",
+    "config": "ops.config:app",
+    "token": "ops.token:app",
+}
+"""Where each stands: a command, or an app of commands."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="From an elderly person's safety device to an alarm that somebody handles.",
-)
-app.command("demo")(demo_module.demo)
-app.command("serve")(serve.serve)
-app.command("ingest")(serve.ingest)
-app.command("duty")(serve.duty)
-app.command("doctor")(doctor)
-app.add_typer(alarm.app, name="alarm")
-app.add_typer(db.app, name="db")
-app.add_typer(dead.app, name="dead")
-app.add_typer(device.app, name="device")
-app.add_typer(person.app, name="person")
-app.add_typer(region.app, name="region")
-app.add_typer(sim.app, name="sim")
-app.add_typer(config.app, name="config")
-app.add_typer(token.app, name="token")
+
+class _Nouns(Mapping[str, Any]):
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a command as click has it
+        module, _, attribute = NOUNS[name].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            return get_group(found)
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(found)
+        return get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NOUNS)
+
+    def __len__(self) -> int:
+        return len(NOUNS)
+
+
+class Carebell(TyperGroup):
+    """The command whose nouns are imported when they are asked for."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - as Typer has it
+        super().__init__(**settings)
+        self.commands = _Nouns()  # type: ignore[assignment]  # it is only read
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - as click has it
+        """Return all nouns, in their order."""
+        return list(NOUNS)
+
+
+app = typer.Typer(cls=Carebell, no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def carebell() -> None:
+    """From an elderly person's safety device to an alarm that somebody handles."""
 
 
 def main() -> None:

@@ -25,6 +25,10 @@ ConfigOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Allow a broker without login and a desk without tokens.")
+]
+
 _T = TypeVar("_T")
 
 
@@ -41,6 +45,14 @@ def load_settings(config: Path | None) -> Settings:
         return Settings.load(config)
     except UsageError as error:
         fail(str(error), 2)
+
+
+def require_tokens(settings: Settings, *, insecure: bool) -> None:
+    """Raise UsageError if anybody could use the desk, and nobody said that it is meant so."""
+    if not settings.duty.tokens and not insecure:
+        raise UsageError(
+            "duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without"
+        )
 
 
 def first_line(error: BaseException) -> str:

@@ -24,6 +24,7 @@ _LISTED = (
     "person",
     "name",
     "heartbeat_seconds",
+    "gateway",
     "self_registered",
 )
 _SPAN = ("device", "person", "name", "since", "until")
@@ -42,10 +43,10 @@ def import_(
 ) -> None:
     """Import devices from CSV: all of the file, or with any error nothing of it.
 
-    Columns: device, region, model, person, heartbeat_seconds, or in Chinese: 设备编号, 行政区划, 型号,
-    档案编号, 心跳秒数. The first two are needed; person is the file number of who has the device, so import
-    people first. A column that is absent leaves what is there, an empty cell empties it. Importing again
-    changes only what differs.
+    Columns: device, region, model, person, heartbeat_seconds, gateway, or in Chinese: 设备编号, 行政区划,
+    型号, 档案编号, 心跳秒数, 网关. The first two are needed; person is the file number of who has the device,
+    so import people first; devices behind one gateway fall silent together. A column that is absent leaves
+    what is there, an empty cell empties it. Importing again changes only what differs.
 
     Example: carebell device import devices.csv --dry-run
     """

@@ -23,6 +23,8 @@ def printable(value: object) -> str:
         return "yes" if value else ""
     if isinstance(value, list):
         return ", ".join(map(printable, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(name)}={printable(each)}" for name, each in value.items())
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 

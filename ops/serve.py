@@ -1,28 +1,15 @@
-"""`carebell ingest`, `carebell duty` and `carebell serve`: the composition roots of the installation."""
+"""`carebell serve`: bridge and desk, each in a process of its own, and maintenance."""
 
 import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from duty.api import create_app, make_pool, opened
-from duty.unstored import listening
-from ingest.bridge import Bridge
-from ingest.health import application
-from ingest.watchdog import watchdog
-from ops.common import ConfigOption, load_settings, run
-from ops.web import serve_app
+from ops.common import ConfigOption, InsecureOption, load_settings, require_tokens, run
 from schemas.errors import FatalError, UsageError
 from schemas.settings import Settings
 
 log = logging.getLogger(__name__)
-
-InsecureOption = Annotated[
-    bool, typer.Option("--insecure", help="Allow a broker without login and a desk without tokens.")
-]
 
 RESTART_AFTER = 1.0
 """Seconds before a part that ended is started again."""
@@ -31,22 +18,6 @@ MAINTAIN_AGAIN = 60.0
 """Seconds after one that failed."""
 STARTED = 10.0
 """A part that ends by itself within so many seconds has not started: that is for people to see to."""
-
-
-def ingest(config: ConfigOption = None) -> None:
-    """Run the bridge: MQTT in, alarms and history out, metrics and health beside it.
-
-    Example: carebell ingest --config carebell.toml
-    """
-    run(run_bridge(load_settings(config)))
-
-
-def duty(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
-    """Run the desk: the page and the API for duty staff.
-
-    Example: carebell duty --config carebell.toml
-    """
-    run(run_desk(load_settings(config), insecure=insecure))
 
 
 def serve(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
@@ -60,33 +31,8 @@ def serve(insecure: InsecureOption = False, config: ConfigOption = None) -> None
     run(_serve(settings, config, insecure=insecure))
 
 
-async def run_bridge(settings: Settings) -> None:
-    """Run the bridge and its health pages until cancelled; a hanging event loop ends the process."""
-    bridge = Bridge(settings)
-    pages = application(bridge.readiness)
-    async with watchdog(), asyncio.TaskGroup() as group:
-        group.create_task(serve_app(pages, settings.metrics.host, settings.metrics.port, "metrics"))
-        group.create_task(bridge.run())
-
-
-async def run_desk(settings: Settings, *, insecure: bool) -> None:
-    """Run the desk until cancelled; raises UsageError without tokens unless `insecure`."""
-    _require_tokens(settings, insecure=insecure)
-    async with opened(make_pool(settings.database.url)) as pool:
-        app = create_app(settings, pool, insecure=insecure)
-        async with listening(settings.broker, app.state.desk.heard):
-            await serve_app(app, settings.duty.host, settings.duty.port, "duty")
-
-
-def _require_tokens(settings: Settings, *, insecure: bool) -> None:
-    if not settings.duty.tokens and not insecure:
-        raise UsageError(
-            "duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without"
-        )
-
-
 async def _serve(settings: Settings, config: Path | None, *, insecure: bool) -> None:
-    _require_tokens(settings, insecure=insecure)
+    require_tokens(settings, insecure=insecure)
     if not settings.broker.username and not insecure:
         raise UsageError("broker.username is empty: name the bridge's user, or say `--insecure`")
     if not settings.clock.clock().is_real:

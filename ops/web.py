@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from schemas.errors import FatalError
 
@@ -19,7 +19,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_app(app: FastAPI, host: str, port: int, what: str) -> None:
+async def serve_app(app: ASGIApp, host: str, port: int, what: str) -> None:
     """Serve until cancelled; raises FatalError with one sentence if the address cannot be had."""
     listener = listen(host, port, what)
     server = _Server(

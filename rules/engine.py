@@ -1,63 +1,36 @@
-"""The engine: state as a struct of arrays over devices; `evaluate` decides, `apply` adopts.
+"""The engine: state as arrays over devices; `evaluate` decides, `apply` adopts.
 
 `evaluate` performs nothing and changes nothing, so a commit that fails can be tried again with the same
-answer. A device's number is its index in every array. Rules of this file: only + - and comparisons on times,
-no clock, no I/O; the same readings in the same order give the same transitions however they are cut into
-batches.
+answer. A device's number is its index in every array. No clock, no I/O; the same readings in the same order
+give the same transitions however they are cut into batches.
 """
 
 import io
+import json
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from rules.ruleset import Rule, RuleSet
-from schemas.alarms import Move, Transition
-from schemas.readings import Batch, Columns, Event, Quality
+from rules import each
+from rules.latched import Latched
+from rules.look import Index, Look, Memory
+from rules.machine import Delta, Found, Machine, Registered
+from rules.machines import MACHINES, acquaint
+from rules.roster import Roster
+from rules.ruleset import EachRule, MachineRule, RuleSet
+from rules.state import Column, State
+from rules.view import View
+from schemas.alarms import KINDS, Class, Move, Transition
+from schemas.readings import Batch
 
-Ints = npt.NDArray[np.int64]
-Index = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
-
-_NO_EVENT, _LATE = int(Event.NONE), int(Quality.LATE)
 PIECE = 4096
 """Devices in one piece of a checkpoint: a piece is written in milliseconds, a million devices are not."""
-_UNHEARD = 0
-_NEVER = np.iinfo(np.int64).max
-_OLDEST = np.iinfo(np.int64).min
-_QUALITY = {Quality.LATE: "late", Quality.UNREADABLE: "unreadable"}
-
-
-@dataclass
-class Delta:
-    """What a batch changes: transitions in the order of their readings, and new values for state arrays.
-
-    `latest` are times that only move on: of each place the latest counts. They are adopted before `updates`.
-    """
-
-    transitions: list[Transition] = field(default_factory=list)
-    latest: list[tuple[Ints, Index, Ints]] = field(default_factory=list)
-    updates: list[tuple[npt.NDArray[Any], Index, npt.NDArray[Any]]] = field(default_factory=list)
-
-
-@dataclass
-class _Latch:
-    """State of one latched rule over n devices."""
-
-    active: Mask
-    since: Ints  # first hit of the pending condition; _NEVER while none is pending
-    last: Ints  # time of the newest reading judged
-
-    @classmethod
-    def empty(cls, n: int) -> "_Latch":
-        return cls(np.zeros(n, np.bool_), np.full(n, _NEVER), np.full(n, _OLDEST))
-
-    def take(self, index: Index) -> "_Latch":
-        return _Latch(self.active[index], self.since[index], self.last[index])
+_SPARSE: Final = "sparse"
+_OF_0_3: Final = {"silence.base": "heard", "silence.heard": "heard"}
+"""What checkpoints of release 0.3 call a column: without it, nobody would be missed who was heard before."""
+_SPOKEN: Final = frozenset({Move.RAISE, Move.CLEAR})
 
 
 class Engine:
@@ -65,168 +38,180 @@ class Engine:
 
     def __init__(self, rules: RuleSet) -> None:
         """Start with no device known."""
+        self._state = State()  # what a checkpoint keeps
+        self._roster = Roster()
+        self._is_incomplete = False
+        self._owners: dict[
+            str, dict[int, str]
+        ] = {}  # by shared kind and device: the rule that raised it last
+        self._latched = Latched(())
+        self._latched.bind(_columns(self._latched.columns(), 0))
+        self._set_up(rules, _machines(rules, {}))
+
+    def _set_up(self, rules: RuleSet, machines: list[Machine]) -> None:
+        """Work by these rules from now on; whatever was known by a name that there still is stays known."""
         self.rules = rules
-        self._heard = np.zeros(0, np.int64)
-        self._silent = np.zeros(0, np.bool_)
-        self._limit = np.zeros(0, np.int64)
-        self._latches = {rule.fingerprint: _Latch.empty(0) for rule in rules.latched}
-        self._new: set[str] = set()
+        self._machines = machines
+        self._prints = {rule.number: rule.fingerprint for rule in (*rules.each, *rules.latched)}
+        self._prints |= {machine.number: machine.fingerprint for machine in machines}
+        self._stateless = {rule.number for rule in rules.each}
+        self._memory = Memory(rules.expressions)
+        columns = self._memory.columns()
+        for machine in machines:
+            columns |= machine.columns()
+        for name in set(self._state.names()) - columns.keys():
+            self._state.drop(name)
+        for name, column in columns.items():
+            self._state.add(name, column)
+        self._memory.bind(self._state)
+        for machine in machines:
+            machine.bind(self._state)
+        before, self._latched = self._latched, Latched(rules.latched)
+        self._scoped = [rule for rule in (*rules.each, *rules.latched) if rule.scope]
+        scopes = {_fits(rule): (np.bool_, False) for rule in self._scoped}
+        self._flags = _columns(self._latched.columns() | scopes, self._state.size)
+        self._latched.bind(self._flags)
+        self._latched.take_over(before)
+        self._limits = self._roster.limits(rules.thresholds)
+        known = set(self._prints.values())
+        self._owners = {
+            kind: {who: rule for who, rule in self._owners.get(kind, {}).items() if rule in known}
+            for kind in rules.shared
+        }
 
-    def enrol(self, device_ids: list[int], models: list[str], heartbeat_seconds: list[int | None]) -> None:
-        """Make room for devices and set how long each may be silent."""
-        if not device_ids:
-            return
-        self._grow(max(device_ids) + 1)
-        silence = self.rules.silence
-        if silence is None:
-            return
-        limits = [silence.limit(*each) for each in zip(models, heartbeat_seconds, strict=True)]
-        self._limit[device_ids] = limits
+    def adopt(self, rules: RuleSet, now: int) -> list[Transition]:
+        """Change the rules between two batches; return what ends by it: technical conditions of rules gone.
 
-    def _grow(self, size: int) -> None:
-        known = len(self._heard)
-        if size <= known:
+        Rules that are the same keep their state, new ones begin empty.
+        """
+        known = {
+            _said(rule): machine for rule, machine in zip(self.rules.machines, self._machines, strict=True)
+        }
+        machines = _machines(rules, known)
+        prints = {rule.fingerprint for rule in (*rules.each, *rules.latched)}
+        prints |= {machine.fingerprint for machine in machines}
+        ended = self._latched.withdraw(set(self._prints.values()) - prints, now)
+        for machine in self._machines:
+            if machine.fingerprint not in prints:
+                ended += machine.withdraw(now)
+        said = self._told([(0, each) for each in ended], Delta())
+        for machine, rule in zip(machines, rules.machines, strict=True):
+            machine.number = rule.number
+        new = [machine for machine in machines if machine not in self._machines]
+        self._set_up(rules, machines)
+        devices = self._roster.all()
+        if len(devices.device_ids):
+            for machine in new:
+                machine.enrol(devices)
+        self._fit(devices.device_ids)
+        return [each for _, each in said if KINDS[each.kind].alarm_class is Class.TECHNICAL]
+
+    # -------------------------------------------------------------------------------------------- devices
+
+    def enrol(self, devices: Registered) -> None:
+        """Make room for devices and learn what the registry says of them, or says anew."""
+        if not len(devices.device_ids):
             return
-        more = max(size, known + known // 4) - known
-        self._heard = np.append(self._heard, np.full(more, _UNHEARD, np.int64))
-        self._silent = np.append(self._silent, np.zeros(more, np.bool_))
-        self._limit = np.append(self._limit, np.full(more, _NEVER))
-        for name, latch in self._latches.items():
-            new = _Latch.empty(more)
-            self._latches[name] = _Latch(
-                np.append(latch.active, new.active),
-                np.append(latch.since, new.since),
-                np.append(latch.last, new.last),
-            )
+        size = int(devices.device_ids.max()) + 1
+        self._state.grow(size)
+        self._flags.grow(self._state.size)
+        self._roster.put(devices, self._state.size)
+        for machine in self._machines:
+            machine.enrol(devices)
+        self._fit(devices.device_ids)
+
+    def _fit(self, ids: Index) -> None:
+        for rule in self._scoped:
+            self._flags[_fits(rule)][ids] = self._roster.fits(rule.scope, ids)
+
+    def forgive(self, now: int, pieces: Iterable[int] | None = None) -> None:
+        """Count absence from `now` at the earliest: nobody could be heard before (start-up, broker away).
+
+        A restore repeats it for those pieces that were taken before.
+        """
+        some = np.full(self._state.size, pieces is None)
+        for piece in pieces or ():
+            some[piece * PIECE : (piece + 1) * PIECE] = True
+        for machine in self._machines:
+            machine.forgive(now, some)
+
+    # -------------------------------------------------------------------------------------------- batches
 
     def evaluate(self, batch: Batch) -> Delta:
-        """Return what a batch means; its readings must be in order of receipt, its devices enrolled."""
+        """Return what a batch means; its readings must be in order of receipt.
+
+        A batch of nothing, without receipts, is a tick: timers move.
+        """
         delta = Delta()
-        self._grow(int(batch.readings["device_id"].max(initial=-1)) + 1)
-        found: list[tuple[int, Transition]] = []
-        if batch.letters:  # what is re-driven tells nothing of now: no state learns from it
-            found += [each for rule in self.rules.each for each in _each(rule, batch.readings)]
-        elif len(batch.readings):
-            for rule in self.rules.each:
-                found += _each(rule, batch.readings)
-            time, late = _rule_time(batch.readings), _measured_late(batch.readings)
-            for rule in self.rules.latched:
-                found += self._latched(rule, batch.readings, time, late, delta)
-            found += self._heard_from(batch, delta)
-        elif batch.scan and not len(batch.receipts):
-            found += self._scan(batch.now, delta)
-        found.sort(key=lambda pair: pair[0])
+        found: list[Found] = []
+        if len(batch.readings):
+            newest = int(batch.readings["device_id"].max())
+            if newest >= self._state.size:  # the history may name a device that the registry has lost
+                self.enrol(Registered.strangers([newest]))
+            with np.errstate(all="ignore"):  # infinities and the like are absent, or just great
+                found = self._told(self._see(batch, delta), delta)
+        elif not len(batch.receipts) and not batch.letters:
+            found = self._told(self._tick(batch, delta), delta)
         delta.transitions = [transition for _, transition in found]
         return delta
+
+    def _see(self, batch: Batch, delta: Delta) -> list[Found]:
+        look = Look(batch)
+        limits = self._limits.of(look)
+        fits = {rule.number: self._flags[_fits(rule)][look.device] for rule in self._scoped}
+        if batch.letters:  # what is re-driven tells nothing of now: no state learns from it
+            found = each.see(self.rules.each, View(look, limits, fresh=False), fits)
+            for machine in self._machines:
+                if machine.on_receipt:
+                    found += [each for each in machine.see(look, Delta()) if each[1].move in _SPOKEN]
+            return sorted(found, key=_row)
+        self._memory.freshen(look, delta.updates)
+        view = View(look, limits, fresh=True)
+        found = each.see(self.rules.each, View(look, limits, fresh=False) if look.any_stale else view, fits)
+        found += self._latched.see(view, fits, delta)
+        for machine in self._machines:
+            found += machine.see(look, delta)
+        found.sort(key=_row)
+        return sorted(found + self._second_thoughts(found, delta), key=_row)
+
+    def _tick(self, batch: Batch, delta: Delta) -> list[Found]:
+        found = self._latched.tick(batch.now, delta)
+        for machine in self._machines:
+            found += machine.tick(batch.now, batch.scan, delta)
+        found.sort(key=_date)
+        return sorted(found + self._second_thoughts(found, delta), key=_date)
+
+    def _second_thoughts(self, found: list[Found], delta: Delta) -> list[Found]:
+        return [more for machine in self._machines for more in machine.see_transitions(found, delta)]
+
+    def _told(self, found: list[Found], delta: Delta) -> list[Found]:
+        """Leave out the clears of rules that did not raise an alarm of a shared kind last."""
+        owners: dict[str, dict[int, str]] = {kind: {} for kind in self._owners}
+        told = []
+        for row, said in found:
+            if said.kind in owners and said.device_id >= 0:
+                mine, last = self._prints[said.rule], owners[said.kind]
+                if said.move is Move.RAISE:
+                    last[said.device_id] = mine
+                elif said.move is Move.CLEAR:
+                    owner = last.get(said.device_id) or self._owners[said.kind].get(said.device_id)
+                    if owner != mine and (owner or said.rule in self._stateless):
+                        continue  # if nobody knows (rules changed since), rather end one that is another's
+            told.append((row, said))
+        delta.held += [(self._owners[kind], changed) for kind, changed in owners.items() if changed]
+        return told
 
     @staticmethod
     def apply(delta: Delta) -> None:
         """Adopt a delta, once, before the next `evaluate`."""
-        for times, index, values in delta.latest:
-            np.maximum.at(times, index, values)
-        for target, index, values in delta.updates:
-            target[index] = values
+        delta.apply()
 
-    def forgive(self, now: int) -> None:
-        """Count silence from `now` at the earliest: nobody could be heard before (start-up, broker away)."""
-        self._heard[self._heard != _UNHEARD] = now
-
-    def _latched(
-        self, rule: Rule, readings: Columns, time: Ints, late: Mask, delta: Delta
-    ) -> list[tuple[int, Transition]]:
-        """Run a rule with state over the readings that concern it.
-
-        Where nothing hits and nothing is pending or active, a reading only moves the time of the newest on.
-        """
-        known = rule.when.concerns(readings)
-        concerned = known | rule.clear.concerns(readings) if rule.clear else known
-        rows: Index = np.flatnonzero(concerned & ~late)
-        if not len(rows):
-            return []
-        state, device = self._latches[rule.fingerprint], readings["device_id"][rows]
-        delta.latest.append((state.last, device, time[rows]))
-        stirs = rule.when.test(readings)[rows] | state.active[device] | (state.since[device] != _NEVER)
-        if not stirs.any():
-            return []
-        rows = rows[np.isin(device, device[stirs])]
-        devices, local = np.unique(readings["device_id"][rows], return_inverse=True)
-        seen = _look(rule, readings[rows], known[rows])
-        work = state.take(devices)
-        found: list[tuple[int, Transition]] = []
-        for turn in _turns(local):
-            fired, cleared = _step(rule, work, local[turn], seen[turn])
-            found += [_raised(rule, readings, int(row)) for row in rows[turn[fired]]]
-            found += [_cleared(rule, readings, int(row)) for row in rows[turn[cleared]]]
-        delta.updates += [(state.active, devices, work.active), (state.since, devices, work.since)]
-        return found
-
-    def _heard_from(self, batch: Batch, delta: Delta) -> list[tuple[int, Transition]]:
-        """Note who was heard; end silences, and find those that began and ended between two readings."""
-        rule = self.rules.silence
-        rows: Index = np.flatnonzero(batch.readings["alive"])
-        if rule is None or not len(rows):
-            return []
-        device, at = batch.readings["device_id"][rows], batch.readings["received_at"][rows]
-        delta.latest.append((self._heard, device, at))
-        first = np.where(self._heard[device] == _UNHEARD, at.min(), np.minimum(self._heard[device], at.min()))
-        if not self._silent[device].any() and (at.max() - first <= self._limit[device]).all():
-            return []
-        order = rows[np.argsort(device, kind="stable")]
-        device = batch.readings["device_id"][order]
-        at = batch.readings["received_at"][order]
-        first = np.append(True, device[1:] != device[:-1])
-        before = np.maximum(np.where(first, _UNHEARD, np.append(_UNHEARD, at[:-1])), self._heard[device])
-        deadline = before + np.minimum(self._limit[device], _NEVER - before)
-        was_silent = first & self._silent[device]
-        overdue = (before != _UNHEARD) & (at > deadline) & ~was_silent & batch.scan
-        found: list[tuple[int, Transition]] = []
-        for i in np.flatnonzero(was_silent | overdue):
-            row, who = int(order[i]), int(device[i])
-            if overdue[i]:
-                values = {"last_heard": int(before[i])}
-                found.append(
-                    (
-                        row,
-                        Transition(
-                            who, rule.kind, Move.RAISE, int(deadline[i]), rule.severity, values=values
-                        ),
-                    )
-                )
-            found.append((row, Transition(who, rule.kind, Move.CLEAR, int(at[i]), rule.severity)))
-        delta.updates.append((self._silent, device[first], np.zeros(int(first.sum()), np.bool_)))
-        return found
-
-    def _scan(self, now: int, delta: Delta) -> list[tuple[int, Transition]]:
-        """Find the devices whose deadline has passed; each is raised at its deadline."""
-        rule = self.rules.silence
-        if rule is None:
-            return []
-        due = (self._heard != _UNHEARD) & ~self._silent & (now - self._heard > self._limit)
-        devices: Index = np.flatnonzero(due)
-        if not len(devices):
-            return []
-        delta.updates.append((self._silent, devices, np.ones(len(devices), np.bool_)))
-        deadline = self._heard[devices] + self._limit[devices]
-        order = np.argsort(deadline, kind="stable")
-        return [
-            (
-                rank,
-                Transition(
-                    int(devices[i]),
-                    rule.kind,
-                    Move.RAISE,
-                    int(deadline[i]),
-                    rule.severity,
-                    values={"last_heard": int(self._heard[devices[i]])},
-                ),
-            )
-            for rank, i in enumerate(order)
-        ]
+    # ---------------------------------------------------------------------------------------- checkpoints
 
     @property
     def pieces(self) -> int:
         """Return how many pieces the state has: each is the state of PIECE devices."""
-        return -(-len(self._heard) // PIECE)
+        return -(-self._state.size // PIECE)
 
     @staticmethod
     def pieces_of(device_ids: Iterable[int]) -> set[int]:
@@ -235,144 +220,96 @@ class Engine:
 
     def checkpoint(self, piece: int) -> bytes:
         """Return the state of one piece as bytes."""
-        arrays: dict[str, npt.NDArray[Any]] = {"heard": self._heard, "silent": self._silent}
-        for name, latch in self._latches.items():
-            arrays |= {
-                f"{name}#active": latch.active,
-                f"{name}#since": latch.since,
-                f"{name}#last": latch.last,
-            }
-        devices = slice(piece * PIECE, (piece + 1) * PIECE)
+        devices = range(piece * PIECE, min((piece + 1) * PIECE, self._state.size))
+        arrays = self._state.take(slice(devices.start, devices.stop))
+        sparse = {
+            "rules": self._latched.written(devices),
+            "owners": self._written_owners(devices),
+            "machines": self._state.written(devices),
+        }
+        arrays[_SPARSE] = np.frombuffer(json.dumps(sparse).encode(), np.uint8)
         stream = io.BytesIO()
-        np.savez(
-            stream,
-            allow_pickle=False,
-            names=np.array(list(arrays)),
-            **{f"a{i}": a[devices] for i, a in enumerate(arrays.values())},
-        )
+        names = np.array(list(arrays))
+        numbered = {f"a{i}": array for i, array in enumerate(arrays.values())}
+        np.savez(stream, allow_pickle=False, names=names, **numbered)
         return zlib.compress(stream.getvalue(), 1)
+
+    def _written_owners(self, devices: range) -> dict[str, dict[str, str]]:
+        return {
+            kind: {str(who - devices.start): known[who] for who in devices if who in known}
+            for kind, known in self._owners.items()
+            if known
+        }
 
     def restore(self, piece: int, state: bytes) -> range:
         """Adopt a checkpoint, return the pieces in it; rules that were not in it start anew after `begin`."""
         with np.load(io.BytesIO(zlib.decompress(state)), allow_pickle=False) as file:
             arrays = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
-        first, size = piece * PIECE, len(arrays["heard"])
-        self._grow(first + size)
-        devices = slice(first, first + size)
-        self._heard[devices] = arrays["heard"]
-        self._silent[devices] = arrays["silent"]
-        for name, latch in self._latches.items():
-            if f"{name}#active" in arrays:
-                latch.active[devices] = arrays[f"{name}#active"]
-                latch.since[devices] = arrays[f"{name}#since"]
-                latch.last[devices] = arrays[f"{name}#last"]
-            else:
-                self._new.add(name)
+        sparse = json.loads(arrays.pop(_SPARSE, np.frombuffer(b"{}", np.uint8)).tobytes())
+        for name, old in _OF_0_3.items():
+            if old in arrays:
+                arrays.setdefault(name, arrays[old])
+        size = max(len(array) for array in arrays.values())
+        devices = range(piece * PIECE, piece * PIECE + size)
+        if devices.stop > self._state.size:
+            self.enrol(Registered.strangers([devices.stop - 1]))
+        missing = self._state.put(slice(devices.start, devices.stop), arrays)
+        self._latched.read(devices, sparse.get("rules", {}))
+        self._state.read(devices, sparse.get("machines", {}))
+        for kind, known in self._owners.items():
+            for who in devices if known else ():
+                known.pop(who, None)
+            for place, rule in sparse.get("owners", {}).get(kind, {}).items():
+                known[devices.start + int(place)] = rule
+        self._is_incomplete |= bool(missing or self._latched.new)
         return range(piece, piece + -(-size // PIECE))
 
     @property
     def has_new_rules(self) -> bool:
         """Say whether a restore met a checkpoint that knew less rules."""
-        return bool(self._new)
+        return self._is_incomplete
 
-    def begin(self, silent: list[int]) -> None:
-        """End a restore: `silent` are the devices whose silence is an open alarm.
+    def begin(self, held: Mapping[str, list[int]]) -> None:
+        """End a restore: `held` are the devices whose condition of a kind holds in an open alarm.
 
-        What the replay did to rules that are new raised no alarm, so it is forgotten. Whoever is not silent
-        by an alarm can fall silent again: a mistake here must never hide one.
+        What the replay did to rules that are new raised no alarm, so it is forgotten.
         """
-        self._grow(max(silent, default=-1) + 1)
-        self._silent[:] = False
-        self._silent[silent] = True
-        for name in self._new:
-            self._latches[name] = _Latch.empty(len(self._heard))
-        self._new.clear()
+        self._latched.begin()
+        for machine in self._machines:
+            machine.begin(held)
+        self._is_incomplete = False
 
 
-_SEEN = np.dtype(
-    [("time", np.int64), ("is_event", np.bool_), ("hit", np.bool_), ("miss", np.bool_), ("clear", np.bool_)]
-)
-"""What a latched rule sees of a reading; neither hit nor miss: the reading says nothing of `when`."""
+def _machines(rules: RuleSet, known: Mapping[str, Machine]) -> list[Machine]:
+    """Return the machines of a rule set, who know each other; new ones know no device."""
+    machines = [
+        known.get(_said(rule))
+        or MACHINES[rule.machine].read(rule.entry, rule.kind, rule.severity, rule.number)
+        for rule in rules.machines
+    ]
+    acquaint(machines)
+    return machines
 
 
-def _rule_time(readings: Columns) -> Ints:
-    """Return the time that counts for rules with state: of an event its receipt, of a measurement its own."""
-    return np.where(readings["event"] != _NO_EVENT, readings["received_at"], readings["ts"])
+def _said(rule: MachineRule) -> str:
+    return repr((rule.machine, rule.kind, rule.severity, rule.entry))
 
 
-def _measured_late(readings: Columns) -> Mask:
-    return np.asarray((readings["quality"] == _LATE) & (readings["event"] == _NO_EVENT))
+def _columns(columns: Mapping[str, Column], size: int) -> State:
+    state = State()
+    state.grow(size)
+    for name, column in columns.items():
+        state.add(name, column)
+    return state
 
 
-def _look(rule: Rule, readings: Columns, known: Mask) -> Columns:
-    """Return what a rule sees of readings, both of shape (n,); `known` says where `when` is decided."""
-    seen = np.empty(len(readings), _SEEN)
-    seen["is_event"] = readings["event"] != Event.NONE
-    seen["time"] = _rule_time(readings)
-    seen["hit"] = rule.when.test(readings)
-    seen["miss"] = known & ~seen["hit"]
-    seen["clear"] = rule.clear.test(readings) if rule.clear else seen["miss"]
-    return seen
+def _fits(rule: EachRule) -> str:
+    return f"fits {rule.number}"
 
 
-def _step(rule: Rule, work: _Latch, who: Index, seen: Columns) -> tuple[Mask, Mask]:
-    """Let each device in `who`, each there once, see one reading; return which fired and which cleared.
-
-    An event counts when it is received; a measurement counts only if it is newer than the last one judged.
-    """
-    active, since, last, time = work.active[who], work.since[who], work.last[who], seen["time"]
-    judged = seen["is_event"] | (time > last)
-    begins = np.where((since != _NEVER) & (time - last <= rule.gap), since, time)
-    holds = judged & seen["hit"] & ~active
-    fired = holds & (time - begins >= rule.hold)
-    cleared = judged & active & seen["clear"]
-    over = fired | (judged & seen["miss"])
-    work.since[who] = np.where(over, _NEVER, np.where(holds, begins, since))
-    work.active[who] = (active | fired) & ~cleared
-    work.last[who] = np.where(judged, np.maximum(last, time), last)
-    return fired, cleared
+def _row(found: Found) -> int:
+    return found[0]
 
 
-def _turns(device: Index) -> Iterator[Index]:
-    """Cut rows into turns: each device at most once in a turn, its rows in their order over the turns."""
-    order = np.argsort(device, kind="stable")
-    ordered = device[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    sizes = np.diff(np.append(starts, len(ordered)))
-    turn = np.arange(len(ordered)) - np.repeat(starts, sizes)
-    by_turn = order[np.argsort(turn, kind="stable")]
-    ends = np.cumsum(np.bincount(turn))
-    for start, end in zip(np.append(0, ends[:-1]), ends, strict=True):
-        yield np.sort(by_turn[start:end])
-
-
-def _each(rule: Rule, readings: Columns) -> list[tuple[int, Transition]]:
-    """Fire on every hit, at the moment of receipt, whatever the reading's clock says."""
-    found = [_raised(rule, readings, int(row)) for row in np.flatnonzero(rule.when.test(readings))]
-    if rule.clear:
-        found += [_cleared(rule, readings, int(row)) for row in np.flatnonzero(rule.clear.test(readings))]
-    return found
-
-
-def _raised(rule: Rule, readings: Columns, row: int) -> tuple[int, Transition]:
-    reading = readings[row]
-    values: dict[str, Any] = {"when": rule.when.text, "ts": int(reading["ts"])}
-    values |= {name: float(reading[name]) for name in sorted(rule.when.fields) if not np.isnan(reading[name])}
-    if reading["event"] != Event.NONE:
-        values["event"] = Event(reading["event"]).name.lower()
-    return row, Transition(
-        device_id=int(reading["device_id"]),
-        kind=rule.kind,
-        move=Move.RAISE,
-        at=int(reading["received_at"]),
-        severity=rule.severity,
-        quality=_QUALITY.get(Quality(reading["quality"]), "ok"),
-        values=values,
-    )
-
-
-def _cleared(rule: Rule, readings: Columns, row: int) -> tuple[int, Transition]:
-    reading = readings[row]
-    return row, Transition(
-        int(reading["device_id"]), rule.kind, Move.CLEAR, int(reading["received_at"]), rule.severity
-    )
+def _date(found: Found) -> int:
+    return found[1].at

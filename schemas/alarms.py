@@ -55,7 +55,10 @@ class Move(StrEnum):
     """What the engine says of a condition."""
 
     RAISE = "raise"
+    STEP = "step"
     CLEAR = "clear"
+    SUPPRESS = "suppress"
+    UNSUPPRESS = "unsuppress"
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,22 @@ KINDS = {
         Kind("hr_high", "心率过高", Class.HEALTH, Severity.HIGH),
         Kind("hr_low", "心率过低", Class.HEALTH, Severity.HIGH),
         Kind("spo2_low", "血氧过低", Class.HEALTH, Severity.HIGH),
+        Kind("temp_high", "体温过高", Class.HEALTH, Severity.HIGH),
+        Kind("temp_low", "体温过低", Class.HEALTH, Severity.HIGH),
+        Kind("bp_high", "血压过高", Class.HEALTH, Severity.HIGH),
+        Kind("bp_low", "血压过低", Class.HEALTH, Severity.HIGH),
+        Kind("inactivity", "久无活动", Class.HEALTH, Severity.MEDIUM),
+        Kind("check_in_missed", "未报平安", Class.HEALTH, Severity.MEDIUM),
+        Kind("area_left", "走失", Class.LIFE, Severity.HIGH),
         Kind("device_silent", "设备失联", Class.TECHNICAL, Severity.MEDIUM),
         Kind("low_battery", "电量低", Class.TECHNICAL, Severity.LOW),
         Kind("removed", "设备摘除", Class.TECHNICAL, Severity.MEDIUM),
+        Kind("not_worn", "长时间未佩戴", Class.TECHNICAL, Severity.LOW),
         Kind("tamper", "设备被拆", Class.TECHNICAL, Severity.MEDIUM),
         Kind("mains_lost", "市电中断", Class.TECHNICAL, Severity.MEDIUM),
+        Kind("area_outage", "区域中断", Class.TECHNICAL, Severity.HIGH),
+        Kind("suspect_device", "疑似误报", Class.TECHNICAL, Severity.LOW),
+        Kind("chattering", "反复告警", Class.TECHNICAL, Severity.LOW),
         Kind("session_lost", "会话丢失", Class.TECHNICAL, Severity.HIGH),
         Kind("messages_dropped", "服务器丢弃消息", Class.TECHNICAL, Severity.HIGH),
     )
@@ -89,6 +103,8 @@ OWN_KINDS = frozenset({"session_lost", "messages_dropped"})
 """What befalls the line itself: no rule decides it, and only duty closes it."""
 OWN_DEVICE = "?carebell"
 """For which device alarms of the line itself stand: a name that no real device can bear."""
+AREA_DEVICE = "?area:"
+"""With the area behind it, the device for which the outage of that area stands; no real one is called so."""
 
 CLASS_ZH = {Class.LIFE: "生命", Class.HEALTH: "健康", Class.TECHNICAL: "技术"}
 SEVERITY_ZH = {Severity.CRITICAL: "紧急", Severity.HIGH: "高", Severity.MEDIUM: "中", Severity.LOW: "低"}
@@ -137,8 +153,17 @@ TIME_ZH = {
     Quality.FUTURE: "时间超前",
     Quality.EPOCH: "时钟未设",
     Quality.LATE: "迟到",
+    Quality.RETAINED: "保留消息",
     Quality.UNREADABLE: "报文无法解析",
 }
+
+
+def area_zh(area: str) -> str:
+    """Name an area of which an outage can be: "broker", a region code, "gateway:<name>"."""
+    if area == "broker":
+        return "整个平台"
+    place, colon, name = area.partition(":")
+    return f"网关 {name} " if colon and place == "gateway" else f"区域 {area} "
 
 
 LANE_ZH = {"urgent": "紧急通道", "telemetry": "遥测通道"}
@@ -157,8 +182,11 @@ def remark_zh(kind: str, detail: Mapping[str, Any]) -> str:
 class Transition:
     """A decision of the engine about one device and kind; the database decides whether a raise repeats.
 
-    `at` is when the condition began to be an alarm or ceased, in microseconds since 1970; `quality` is ok,
-    late (迟到) or unreadable; `values` is what the rule saw.
+    `at` is when the condition began to be an alarm, changed or ceased, in microseconds since 1970; `severity`
+    is the one that it has from then on; `quality` is ok, late (迟到) or unreadable; `values` is what the rule
+    saw. `rule` is the number of the rule in its file, from 1; 0 for what no rule decides. `area` is set for
+    an outage, which is of no device (`device_id` is -1): "broker", a region code, or "gateway:<name>".
+    `parent` is the area for which an alarm is suppressed.
     """
 
     device_id: int
@@ -168,3 +196,6 @@ class Transition:
     severity: Severity
     quality: str = "ok"
     values: dict[str, Any] = field(default_factory=dict)
+    area: str = ""
+    parent: str = ""
+    rule: int = 0

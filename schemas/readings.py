@@ -55,6 +55,7 @@ class Quality(IntEnum):
     EPOCH = 4
     LATE = 5
     UNREADABLE = 6
+    RETAINED = 7
 
 
 VALUES = (

@@ -67,8 +67,9 @@ DEVICES: Final = Kind(
         Column("model", "型号", partial(cells.text, longest=64)),
         Column("person", "档案编号", lambda cell: cells.file_number(cell) if cell.strip() else ""),
         Column("heartbeat_seconds", "心跳秒数", cells.heartbeat_seconds),
+        Column("gateway", "网关", partial(cells.text, longest=64)),
     ),
-    _values("device", "region", "model", "person", "heartbeat_seconds"),
+    _values("device", "region", "model", "person", "heartbeat_seconds", "gateway"),
 )
 
 
@@ -84,6 +85,7 @@ def people(this_year: int) -> Kind:
             Column("phone", "电话", cells.phone),
             Column("address", "住址", partial(cells.several_lines, longest=200)),
             Column("notes", "备注", partial(cells.several_lines, longest=1000)),
+            Column("care_level", "护理等级", partial(cells.text, longest=20)),
             *(column for rank in range(1, CONTACTS + 1) for column in _contact_columns(rank)),
         ),
         _person_row,
@@ -98,7 +100,7 @@ def _contact_columns(rank: int) -> tuple[Column, ...]:
     )
 
 
-_person_values = _values("person", "name", "sex", "birth_year", "phone", "address", "notes")
+_person_values = _values("person", "name", "sex", "birth_year", "phone", "address", "notes", "care_level")
 
 
 def _person_row(read: dict[str, Any]) -> tuple[Any, ...]:

@@ -77,6 +77,7 @@ class IngestSettings(_Section):
     max_payload: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     checkpoint_every: Seconds = 60.0
     rules: str = ""
+    record: str = ""
 
 
 class HistorySettings(_Section):

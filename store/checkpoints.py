@@ -84,13 +84,19 @@ class Checkpoints:
         return {piece: self._state.checkpoint(piece) for piece in self.wanted.union(p for _, p in chosen)}
 
     async def write(
-        self, connection: AsyncConnection, pieces: dict[int, bytes], batch: int, now: int
+        self, connection: AsyncConnection, pieces: dict[int, bytes], batch: int, now: int, rule_set_id: int
     ) -> None:
-        """Write pieces as of a batch, within the transaction of the next one."""
+        """Write pieces as of a batch and a version of the rules, within the transaction of the next batch."""
         for piece, state in pieces.items():
             await connection.execute(
                 _QUERIES["write_checkpoint"],
-                {"piece": piece, "batch": batch, "taken_at": to_datetime(now), "state": state},
+                {
+                    "piece": piece,
+                    "batch": batch,
+                    "taken_at": to_datetime(now),
+                    "state": state,
+                    "rule_set_id": rule_set_id,
+                },
             )
 
     def written(self, pieces: dict[int, bytes], batch: int) -> None:

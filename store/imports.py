@@ -42,7 +42,7 @@ _SQL: Final = sql.load("registry")
 _WRITES: Final = {
     "region": ("write_region",),
     "device": ("write_device", "write_new_device"),
-    "person": ("write_new_person", "write_person", "remove_contacts", "write_contacts"),
+    "person": ("write_new_person", "write_care", "write_person", "remove_contacts", "write_contacts"),
 }
 
 

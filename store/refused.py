@@ -94,7 +94,9 @@ class Sift:
         self.duplicates = self.batch.duplicates
         self._said: dict[int, list[str]] = {}
 
-    async def write(self, connection: AsyncConnection, transitions: Sequence[Transition]) -> None:
+    async def write(
+        self, connection: AsyncConnection, transitions: Sequence[Transition], rule_set_id: int
+    ) -> None:
         """Write readings and transitions, and know the dead letters that must be kept."""
         await connection.execute(_QUERIES["check_at_once"])
         await self._drop_standing(connection)
@@ -104,8 +106,8 @@ class Sift:
         await sieve(
             connection,
             transitions,
-            lambda some: rows.write_transitions(connection, some),
-            lambda one, said: self._mend(connection, one, said),
+            lambda some: rows.write_transitions(connection, some, rule_set_id),
+            lambda one, said: self._mend(connection, one, said, rule_set_id),
         )
 
     async def write_dead_letters(self, connection: AsyncConnection) -> None:
@@ -176,7 +178,9 @@ class Sift:
             message, self.batch.deliveries[message], "refused", said[:LONGEST_SENTENCE], whole=whole
         )
 
-    async def _mend(self, connection: AsyncConnection, transition: Transition, said: str) -> None:
+    async def _mend(
+        self, connection: AsyncConnection, transition: Transition, said: str, rule_set_id: int
+    ) -> None:
         """Write a decision that was refused in any way there is: an alarm must not be lost for a row.
 
         A device that somebody deleted is entered again, under the name it calls itself, for an alarm needs a
@@ -184,10 +188,12 @@ class Sift:
         what still is refused: all other alarms come through it.
         """
         brought = self._brought(transition)
-        device_id = await self._device_again(connection, transition.device_id, brought)
-        named = replace(transition, device_id=device_id)
+        named = transition
+        if not transition.area:
+            device_id = await self._device_again(connection, transition.device_id, brought)
+            named = replace(transition, device_id=device_id)
         for form in (named, replace(named, values={})):
-            if await _accepted(connection, partial(rows.write_transitions, connection, [form])):
+            if await _accepted(connection, partial(rows.write_transitions, connection, [form], rule_set_id)):
                 log.error("the database refused %s: %s; written all the same", _shown(transition), said)
                 return
         log.critical("the database refuses %s: %s; IT IS LOST", _shown(transition), said)
@@ -257,4 +263,5 @@ def _plain(topic: str) -> str:
 
 
 def _shown(transition: Transition) -> str:
-    return f"{transition.move.value} {transition.kind} of device {transition.device_id}"
+    whose = f"area {transition.area}" if transition.area else f"device {transition.device_id}"
+    return f"{transition.move.value} {transition.kind} of {whose}"

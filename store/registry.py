@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from schemas.clock import Moment
@@ -29,13 +30,14 @@ class Device(BaseModel):
     person: str | None
     name: str
     heartbeat_seconds: int | None
+    gateway: str
     self_registered: bool
     registered_at: Moment
     changed_at: Moment
 
 
 class Person(BaseModel):
-    """A person, and the devices that they have now."""
+    """A person, and the devices that they have now; `thresholds` are limits of their own for the rules."""
 
     person: str
     name: str
@@ -44,6 +46,8 @@ class Person(BaseModel):
     phone: str
     address: str
     notes: str
+    care_level: str
+    thresholds: dict[str, float]
     devices: list[str]
 
 
@@ -194,6 +198,22 @@ async def move(
             raise RegistryError(held_message(device, alarm_id))
         await connection.execute(_SQL["tell_bridge"])
     return await show_device(connection, device)
+
+
+async def set_person(
+    connection: AsyncConnection, person: str, thresholds: dict[str, float | None], care_level: str | None
+) -> PersonCard:
+    """Set limits of a person's own, with None take one away, and the care level; None leaves that.
+
+    Raises RegistryError if nobody has this file number.
+    """
+    await require_current(connection)
+    await _id_of_person(connection, person)
+    values = {"person": person, "thresholds": Jsonb(thresholds), "care_level": care_level}
+    async with connection.transaction():
+        await connection.execute(_SQL["set_person"], values)
+        await connection.execute(_SQL["tell_bridge"])
+    return await show_person(connection, person)
 
 
 async def _id_of_device(connection: AsyncConnection, device: str) -> int:

@@ -1,15 +1,16 @@
 """Start-up, which is recovery: what the database says, in the order in which the line needs it."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 from psycopg import AsyncConnection, errors
 
+from schemas.alarms import AREA_DEVICE
 from schemas.clock import to_microseconds
-from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns, DeadLetter
+from schemas.readings import ABSENT, READING, RECEIPT, VALUES, Batch, Columns, DeadLetter, Quality
 from schemas.topics import Lane
 from store import sql
 from store.duplicates import TABLES
@@ -26,8 +27,8 @@ Wanted = dict[str, int | list[int]]
 """Batches by number: first and last serve the index, the numbers themselves spare what lies between."""
 
 
-async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
-    """Take the lock, check the migrations, make room for the weeks around `now`, note the rules.
+async def prepare(store: Store, now: datetime) -> Edition:
+    """Take the lock, check the migrations, make room for the weeks around `now`.
 
     From here on a batch of another bridge is noticed, also while the rest is being restored.
     """
@@ -38,7 +39,6 @@ async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
             await edition.make_room(connection, now)
         except errors.LockNotAvailable:
             log.warning("somebody reads all the time where room is to be made; rows will lie with the strays")
-        await connection.execute(_INGEST["rule_set"], {"source": rules_text})
         row = await (await connection.execute(_INGEST["newest_batch"])).fetchone()
         if row:
             store.start_at(row[0], to_microseconds(row[2]))
@@ -49,14 +49,58 @@ async def prepare(store: Store, now: datetime, rules_text: str) -> Edition:
     return await store.connection.run(work)
 
 
+class Version(NamedTuple):
+    """A rule file, word for word, and its number."""
+
+    number: int
+    text: str
+
+
+async def rules_to_use(store: Store, otherwise: str) -> Version:
+    """Return the rules that were applied last; without any the text given, noted as a version of its own."""
+
+    async def work(connection: AsyncConnection) -> Version:
+        row = await (await connection.execute(_INGEST["applied_rules"])).fetchone()
+        if row:
+            return Version(*row)
+        row = await (await connection.execute(_INGEST["rules_of_settings"], {"source": otherwise})).fetchone()
+        return Version(row[0] if row else 0, otherwise)
+
+    return await store.connection.run(work)
+
+
+async def rule_texts(store: Store, versions: Iterable[int]) -> list[Version]:
+    """Return the rule files of these numbers, as far as there are any."""
+
+    async def work(connection: AsyncConnection) -> list[Version]:
+        rows = await connection.execute(_INGEST["rule_sources"], {"versions": list(versions)})
+        return [Version(*row) for row in await rows.fetchall()]
+
+    return await store.connection.run(work)
+
+
+async def note_use(store: Store, rule_set_id: int) -> None:
+    """Let it be seen which version is in force."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(_INGEST["use_rules"], {"rule_set_id": rule_set_id})
+
+    await store.connection.run(work)
+
+
 class Device(NamedTuple):
-    """A row of the registry, as far as the bridge needs it."""
+    """A row of the registry, as far as the bridge needs it; `thresholds` are the person's own."""
 
     device_id: int
     device: str
     model: str
     heartbeat_seconds: int | None
     self_registered: bool
+    region: str = ""
+    gateway: str = ""
+    care_level: str = ""
+    person: str = ""
+    thresholds: dict[str, float] | None = None
 
 
 async def devices(store: Store) -> AsyncIterator[list[Device]]:
@@ -72,32 +116,60 @@ async def devices(store: Store) -> AsyncIterator[list[Device]]:
         before = part[-1].device_id
 
 
-async def checkpoints(store: Store) -> list[tuple[int, int, bytes]]:
-    """Return the pieces of the engine's state: number, batch after which it was taken, state."""
+class Checkpoint(NamedTuple):
+    """A piece of the engine's state: the batch after which it was taken, the state, the rules it is of."""
 
-    async def work(connection: AsyncConnection) -> list[tuple[int, int, bytes]]:
-        return await (await connection.execute(_INGEST["checkpoints"])).fetchall()
+    piece: int
+    batch: int
+    state: bytes
+    rules: int
+
+
+async def checkpoints(store: Store) -> list[Checkpoint]:
+    """Return the pieces of the engine's state."""
+
+    async def work(connection: AsyncConnection) -> list[Checkpoint]:
+        rows = await connection.execute(_INGEST["checkpoints"])
+        return [Checkpoint(*row) for row in await rows.fetchall()]
 
     return await store.connection.run(work)
 
 
-async def held_open(store: Store, kind: str) -> list[int]:
-    """Return the devices whose condition of this kind holds in an open alarm."""
+async def held_open(store: Store) -> dict[str, list[int]]:
+    """Return the devices whose condition holds in an open alarm, by kind.
 
-    async def work(connection: AsyncConnection) -> list[int]:
-        rows = await connection.execute(_INGEST["held_open"], {"kind": kind})
-        return [device_id for (device_id,) in await rows.fetchall()]
+    Outages are of no device: `area_outage:<area>` says which are open. `suppressed` are the devices of which
+    an alarm is.
+    """
+
+    async def work(connection: AsyncConnection) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        rows = await connection.execute(_INGEST["held_open"])
+        for kind, device_id, device, suppressed in await rows.fetchall():
+            found.setdefault(kind, []).append(device_id)
+            if device.startswith(AREA_DEVICE):
+                found[f"{kind}:{device.removeprefix(AREA_DEVICE)}"] = [device_id]
+            if suppressed:
+                found.setdefault("suppressed", []).append(device_id)
+        return found
 
     return await store.connection.run(work)
 
 
 class Committed(NamedTuple):
-    """A row of the ledger, as far as a replay needs it."""
+    """A row of the ledger, as far as a replay needs it; `rules` is the version that judged it.
+
+    What was no tick must not become one where nothing is left to be judged: a timer that it would let fire
+    did not fire then.
+    """
 
     number: int
     lane: Lane
     now: int
     scan: bool
+    rules: int
+    tick: bool
+    forgiven: int | None
 
 
 async def committed(store: Store) -> list[Committed]:
@@ -106,14 +178,23 @@ async def committed(store: Store) -> list[Committed]:
     async def work(connection: AsyncConnection) -> list[Committed]:
         rows = await (await connection.execute(_INGEST["ledger"])).fetchall()
         return [
-            Committed(number, Lane(lane), to_microseconds(now), scan) for number, lane, now, scan, *_ in rows
+            Committed(
+                number,
+                Lane(lane),
+                to_microseconds(now),
+                scan,
+                rules,
+                tick,
+                forgiven and to_microseconds(forgiven),
+            )
+            for number, lane, now, scan, rules, tick, forgiven, *_ in rows
         ]
 
     return await store.connection.run(work)
 
 
 async def batches(store: Store, some: Sequence[Committed]) -> list[Batch]:
-    """Return committed batches, in their order, as they were judged then.
+    """Return committed batches, in their order, as they were judged then; what is no tick has a receipt.
 
     Of messages that were unreadable there are only dead letters, without their bytes.
     """
@@ -133,6 +214,7 @@ async def batches(store: Store, some: Sequence[Committed]) -> list[Batch]:
                 each.lane,
                 each.now,
                 each.scan,
+                receipts=np.zeros(0 if each.tick else 1, RECEIPT),
                 readings=readings[brought_by == each.number - numbers[0]],
                 dead=dead.get(each.number, []),
             )
@@ -146,7 +228,7 @@ async def ledgers(store: Store) -> None:
     """Fill the store's ledgers."""
 
     async def work(connection: AsyncConnection) -> None:
-        for number, lane, _, _, packet_ids, hashes in await (
+        for number, lane, *_, packet_ids, hashes in await (
             await connection.execute(_INGEST["ledger"])
         ).fetchall():
             ids = np.frombuffer(packet_ids, RECEIPT["packet_id"])
@@ -179,4 +261,5 @@ async def _readings(connection: AsyncConnection, table: str, wanted: Wanted) -> 
         readings[name] = np.nan
     for name, column in zip(names, zip(*rows, strict=True), strict=False):
         readings[name] = column
+    readings["alive"] &= readings["quality"] != Quality.RETAINED
     return readings

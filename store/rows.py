@@ -3,6 +3,7 @@
 Rules of this file: it writes what it is given, in the transaction it is given, and judges no error.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from schemas.alarms import KINDS, Move, Transition
+from schemas.alarms import AREA_DEVICE, KINDS, Class, Move, Transition
 from schemas.clock import to_datetime
 from schemas.readings import ABSENT, Columns, DeadLetter
+from schemas.topics import REGION_PATTERN
 from store import copy, sql
 
 Details = Sequence[dict[str, Any]]
@@ -22,6 +24,13 @@ _QUERIES = sql.load("ingest")
 _EVENT_COLUMNS = (
     "device_id, ts, received_at, time_quality, ts_sent, seq, digest, batch, channel, event, detail"
 )
+_WRITES = {
+    Move.RAISE: "raise_alarms",
+    Move.STEP: "step_alarms",
+    Move.SUPPRESS: "suppress_alarms",
+    Move.UNSUPPRESS: "suppress_alarms",
+    Move.CLEAR: "clear_alarms",
+}
 _DEAD_COLUMNS = "received_at, batch, topic, payload, payload_length, payload_sha256, reason, detail, whole"
 
 
@@ -106,24 +115,50 @@ def without_nul(text: str) -> str:
     return text.replace("\x00", "\u2400")
 
 
-async def write_transitions(connection: AsyncConnection, transitions: Sequence[Transition]) -> None:
-    """Write the engine's decisions in their order; neighbours of one move travel together."""
-    async with connection.cursor() as cursor:
-        start = 0
-        for end in range(1, len(transitions) + 1):
-            if end == len(transitions) or transitions[end].move is not transitions[start].move:
-                query = "raise_alarm" if transitions[start].move is Move.RAISE else "clear_alarm"
-                await cursor.executemany(_QUERIES[query], [_parameters(t) for t in transitions[start:end]])
-                start = end
+async def write_transitions(
+    connection: AsyncConnection, transitions: Sequence[Transition], rule_set_id: int | None = None
+) -> None:
+    """Write the engine's decisions; those about one alarm in their order.
+
+    Those of one move go in one statement, so that the silence of thousands costs few. `rule_set_id` is the
+    version of the rules that decided; None: no rule did.
+    """
+    if not transitions:
+        return
+    areas = await _area_devices(connection, {each.area for each in transitions if each.area})
+    turns: Counter[tuple[int, str]] = Counter()
+    runs: dict[tuple[int, Move], list[dict[str, Any]]] = {}
+    for each in transitions:
+        device_id = areas[each.area] if each.area else each.device_id
+        alarm = (device_id, each.kind)
+        runs.setdefault((turns[alarm], each.move), []).append(_parameters(each, device_id))
+        turns[alarm] += 1
+    for (_, move), run in sorted(runs.items(), key=lambda item: item[0][0]):
+        values = {name: [parameters[name] for parameters in run] for name in run[0]}
+        await connection.execute(_QUERIES[_WRITES[move]], {**values, "rule_set_id": rule_set_id})
 
 
-def _parameters(transition: Transition) -> dict[str, Any]:
+async def _area_devices(connection: AsyncConnection, areas: set[str]) -> dict[str, int]:
+    """Return the devices for which alarms about areas stand, registered at first use."""
+    if not areas:
+        return {}
+    named = {f"{AREA_DEVICE}{area}": area for area in sorted(areas)}
+    regions = [area if REGION_PATTERN.fullmatch(area) else None for area in named.values()]
+    found = await connection.execute(_QUERIES["register"], {"devices": list(named), "regions": regions})
+    return {named[name]: int(device_id) for name, device_id in await found.fetchall()}
+
+
+def _parameters(transition: Transition, device_id: int) -> dict[str, Any]:
+    alarm_class = KINDS[transition.kind].alarm_class
+    may_hide = alarm_class is not Class.LIFE and transition.move is not Move.UNSUPPRESS
     return {
-        "device_id": transition.device_id,
+        "device_id": device_id,
         "kind": transition.kind,
-        "class": KINDS[transition.kind].alarm_class.value,
+        "class": alarm_class.value,
         "severity": transition.severity.value,
         "quality": transition.quality,
         "at": to_datetime(transition.at),
         "detail": Jsonb(transition.values),
+        "suppressed": transition.parent if may_hide and transition.parent else None,
+        "rule": transition.rule or None,
     }

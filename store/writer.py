@@ -6,7 +6,7 @@ A batch's number is the proof of its commit: it is written in the same transacti
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import psycopg
@@ -35,6 +35,13 @@ OLDEST = np.iinfo(np.int64).min // 2
 """Before every time that a row can bear, and safe to count from."""
 
 
+class RuleChange(NamedTuple):
+    """What a change of rules decided itself, by the version before."""
+
+    before: int
+    transitions: list[Transition]
+
+
 class Store:
     """What the line needs of the database; every call waits out the weather."""
 
@@ -46,7 +53,10 @@ class Store:
         self._sent = sent
         self.run = uuid.uuid4()
         self.batch = 0
+        self.rule_set_id = 0
         self.newest_ts = OLDEST
+        self.forgiven: int | None = None
+        """Until when nobody could be heard; the next commit tells."""
         self.ledgers = {
             Lane.URGENT: Ledger(REMEMBERED),
             Lane.TELEMETRY: Ledger(REMEMBERED),
@@ -57,6 +67,7 @@ class Store:
         self._void_before = {Lane.URGENT: 0, Lane.TELEMETRY: 0}
         self._landed = 0
         self._started = False
+        self._change: RuleChange | None = None
 
     def start_at(self, batch: int, newest_ts: int) -> None:
         """Go on after the newest batch in the database; nothing in the history is newer than `newest_ts`."""
@@ -64,6 +75,15 @@ class Store:
         self._started = True
         self.newest_ts = newest_ts
         self.watermarks.start_above(newest_ts)
+
+    def use_rules(self, rule_set_id: int, transitions: list[Transition]) -> None:
+        """Note that this version decides from now on, and what the change itself decided by the one before.
+
+        The next commit brings it, even if there is nothing else in it.
+        """
+        before = self._change.transitions if self._change else []
+        self._change = RuleChange(self.rule_set_id, [*before, *transitions])
+        self.rule_set_id = rule_set_id
 
     async def _reopened(self, connection: AsyncConnection) -> None:
         """See which batch is the newest: if it is the one whose reply was lost, it has landed."""
@@ -166,7 +186,8 @@ class Store:
         What the database refuses of it becomes dead letters, and then the batch says so. Weather is retried
         for ever; any other error is raised, and the process must end: memory and database would differ.
         """
-        if not (len(batch.receipts) or batch.letters or transitions or self.checkpoints.wanted):
+        anything = len(batch.receipts) or batch.letters or transitions
+        if not (anything or self.checkpoints.wanted or self._change):
             return
         number = self.batch + 1
         newest_ts = int(max(self.newest_ts, batch.readings["ts"].max(initial=OLDEST)))
@@ -197,7 +218,14 @@ class Store:
         self.checkpoints.written(pieces, self.batch)
         for sift in landing:
             self._adopt(sift)
+        self._follow(batch, number, newest_ts)
+
+    def _follow(self, batch: Batch, number: int, newest_ts: int) -> None:
+        """Let memory follow the database."""
         self.batch = self._landed = number
+        self._change = None
+        if not batch.letters:  # no restore reads the ledger's row of what is re-driven
+            self.forgiven = None
         self.newest_ts = newest_ts
         self.watermarks.raise_to(batch.readings)
         if batch.connection >= self._void_before[batch.lane]:
@@ -217,6 +245,7 @@ class Store:
         number: int,
         newest_ts: int,
     ) -> None:
+        await self._write_change(connection)
         stored = batch.readings[batch.readings["stored"]]
         parts = [(table, of_table(stored, table)) for table in TABLES]
         for table, part in sorted(parts, key=lambda each: -len(each[1])):  # the longest wait comes first
@@ -225,8 +254,8 @@ class Store:
             await dead.settle(connection, batch, batch.readings, batch.dead)
         else:
             await rows.write_dead_letters(connection, batch.dead, number)
-        await rows.write_transitions(connection, transitions)
-        await self._write_ledger(connection, batch, number, newest_ts, has_rows=len(stored) > 0)
+        await rows.write_transitions(connection, transitions, self.rule_set_id)
+        await self._write_ledger(connection, batch, number, newest_ts)
 
     async def _write_refused(
         self,
@@ -237,16 +266,21 @@ class Store:
     ) -> None:
         """Write a batch, which was refused as a whole, without what is refused of it."""
         batch = sift.batch
-        await sift.write(connection, transitions)
+        await self._write_change(connection)
+        await sift.write(connection, transitions, self.rule_set_id)
         if batch.letters:
             await dead.settle_what_can_be(connection, batch, sift.readings, sift.dead)
         else:
             await sift.write_dead_letters(connection)
-        has_rows = bool(sift.readings["stored"].any())
-        await self._write_ledger(connection, batch, sift.number, newest_ts, has_rows=has_rows)
+        await self._write_ledger(connection, batch, sift.number, newest_ts)
+
+    async def _write_change(self, connection: AsyncConnection) -> None:
+        if self._change:
+            await rows.write_transitions(connection, self._change.transitions, self._change.before)
+            await connection.execute(_QUERIES["use_rules"], {"rule_set_id": self.rule_set_id})
 
     async def _write_ledger(
-        self, connection: AsyncConnection, batch: Batch, number: int, newest_ts: int, *, has_rows: bool
+        self, connection: AsyncConnection, batch: Batch, number: int, newest_ts: int
     ) -> None:
         counts = batch.connection >= self._void_before[batch.lane]
         receipts = batch.receipts if counts else batch.receipts[:0]
@@ -257,11 +291,14 @@ class Store:
                 "run": self.run,
                 "lane": int(batch.lane),
                 "now": to_datetime(batch.now),
-                "scan": batch.scan and (has_rows or not len(batch.receipts)),
+                "scan": batch.scan,
                 "newest_ts": to_datetime(max(newest_ts, 0)),
                 "packet_ids": receipts["packet_id"].tobytes(),
                 "hashes": receipts["hash"].tobytes(),
                 "redriven": bool(batch.letters),
+                "rule_set_id": self.rule_set_id,
+                "tick": not len(batch.receipts) and not batch.letters,
+                "forgiven_at": None if self.forgiven is None else to_datetime(self.forgiven),
             },
         )
 
@@ -271,7 +308,7 @@ class Store:
         """Write what is due of the state as of the last batch, and forget ledger rows that nothing needs."""
         if not pieces:
             return
-        await self.checkpoints.write(connection, pieces, self.batch, now)
+        await self.checkpoints.write(connection, pieces, self.batch, now, self.rule_set_id)
         for lane, ledger in self.ledgers.items():
             oldest = min(ledger.oldest or self.batch, self.checkpoints.oldest)
             await connection.execute(_QUERIES["trim_ledger"], {"lane": int(lane), "batch": oldest})

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
-from schemas.alarms import KINDS
+from duty import alarms
+from duty.handling import Verb
+from schemas.alarms import KINDS, Outcome
 from schemas.clock import to_microseconds
 from schemas.settings import DatabaseSettings, DutySettings, Settings
 from store.migrate import migrate
@@ -187,3 +189,9 @@ class Line:
                 await writer.drain()
         writer.close()
         self._ends.discard(writer)
+
+
+async def close_alarm(connection: AsyncConnection, alarm_id: int, at: int = AT) -> None:
+    """Take an alarm up and close it."""
+    await alarms.handle(connection, alarm_id, Verb.ACKNOWLEDGE, "王芳", at)
+    await alarms.handle(connection, alarm_id, Verb.CLOSE, "王芳", at, outcome=Outcome.OTHER_HELP)

@@ -42,18 +42,19 @@ def _secret_file(key: str, path: Path) -> Finding:
 
 
 def check_rules(settings: Settings) -> Iterator[Finding]:
-    """Read the rule file as the bridge would."""
+    """Read the rule file with which a bridge starts where no other was applied."""
     path = Path(settings.ingest.rules) if settings.ingest.rules else ruleset.SHIPPED
     try:
         rules = ruleset.load(path)
     except UsageError as error:
-        yield fault("rules", "file", str(path), str(error))
+        yield fault("rules", "file", path.name, str(error))
         return
-    kinds = sorted({rule.kind for rule in rules.each + rules.latched})
+    kinds = sorted({rule.kind for rule in rules.rules})
     yield judge("rules", "file", f"{path.name}: {', '.join(kinds)}")
-    found = "a silent device is an alarm" if rules.silence else "no rule has `silence`"
+    is_watched = "device_silent" in kinds
+    found = "a silent device is an alarm" if is_watched else "no rule has machine = 'silence'"
     advice = "nobody will notice a device that falls silent: add such a rule"
-    yield judge("rules", "silence", found, bool(rules.silence), advice, otherwise=State.WARNING)
+    yield judge("rules", "silence", found, is_watched, advice, otherwise=State.WARNING)
 
 
 _READINESS = {

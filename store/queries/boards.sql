@@ -50,7 +50,7 @@ SELECT date_bin('$__interval', raised_at, '2000-01-01 00:00+08') AS "time",
        count(*) FILTER (WHERE class = 'health') AS "健康",
        count(*) FILTER (WHERE class = 'technical') AS "技术"
 FROM board_alarms
-WHERE $__timeFilter(raised_at)
+WHERE $__timeFilter(raised_at) AND suppressed IS NULL
 GROUP BY 1
 ORDER BY 1
 

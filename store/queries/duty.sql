@@ -2,9 +2,9 @@
 -- row first, and no statement here touches count, condition or what else is ingest's.
 
 -- name: open_alarms
--- Life first, then the severest, then the oldest.
+-- Life first, then the severest, then the oldest; not those that the outage of an area explains.
 SELECT * FROM duty_alarms
-WHERE closed_at IS NULL AND (%(device)s::text IS NULL OR device = %(device)s)
+WHERE closed_at IS NULL AND suppressed IS NULL AND (%(device)s::text IS NULL OR device = %(device)s)
 ORDER BY class <> 'life', array_position(ARRAY['critical', 'high', 'medium', 'low'], severity), raised_at, alarm_id
 LIMIT %(limit)s
 
@@ -25,9 +25,10 @@ LIMIT %(limit)s
 
 -- name: count_open
 -- A list is cut at its limit; these figures are not.
-SELECT count(*) AS open,
+SELECT count(*) FILTER (WHERE suppressed IS NULL) AS open,
        count(*) FILTER (WHERE class = 'life') AS life,
-       count(*) FILTER (WHERE handling = 'unacknowledged') AS unacknowledged
+       count(*) FILTER (WHERE handling = 'unacknowledged' AND suppressed IS NULL) AS unacknowledged,
+       count(*) FILTER (WHERE suppressed IS NOT NULL) AS suppressed
 FROM alarms
 WHERE closed_at IS NULL
 
@@ -35,7 +36,9 @@ WHERE closed_at IS NULL
 SELECT * FROM duty_alarms WHERE alarm_id = %(alarm_id)s
 
 -- name: log_of_alarm
-SELECT at, actor, verb, detail FROM alarm_log WHERE alarm_id = %(alarm_id)s ORDER BY log_id
+SELECT l.at, l.actor, l.verb, l.detail, l.rule, l.rule_set_id, a.kind
+FROM alarm_log l JOIN alarms a USING (alarm_id)
+WHERE l.alarm_id = %(alarm_id)s ORDER BY l.log_id
 
 -- name: person_of_alarm
 -- What the caller must know; no row where nobody had the device.

@@ -8,8 +8,10 @@ SELECT set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives
 SELECT pg_try_advisory_lock(42019)
 
 -- name: devices
-SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices
-WHERE device_id < %(before)s ORDER BY device_id DESC LIMIT 50000
+SELECT d.device_id, d.device, d.model, d.heartbeat_seconds, d.self_registered, coalesce(d.region, ''), d.gateway,
+       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}')
+FROM devices d LEFT JOIN people p USING (person_id)
+WHERE d.device_id < %(before)s ORDER BY d.device_id DESC LIMIT 50000
 
 -- name: listen_to_registry
 LISTEN carebell_registry
@@ -20,8 +22,14 @@ LISTEN carebell_redrive
 -- name: server_time
 SELECT clock_timestamp()
 
+-- name: listen_to_rules
+LISTEN carebell_rules
+
 -- name: devices_since
-SELECT device_id, device, model, heartbeat_seconds, self_registered FROM devices WHERE changed_at >= %(since)s
+SELECT d.device_id, d.device, d.model, d.heartbeat_seconds, d.self_registered, coalesce(d.region, ''), d.gateway,
+       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}')
+FROM devices d LEFT JOIN people p USING (person_id)
+WHERE d.changed_at >= %(since)s
 
 -- name: register
 INSERT INTO devices (device, region, self_registered)
@@ -29,20 +37,46 @@ SELECT device, region, true FROM unnest(%(devices)s::text[], %(regions)s::text[]
 ON CONFLICT (device) DO UPDATE SET device = excluded.device
 RETURNING device, device_id
 
--- name: rule_set
-INSERT INTO rule_sets (sha256, source) VALUES (sha256(convert_to(%(source)s, 'UTF8')), %(source)s)
-ON CONFLICT (sha256) DO NOTHING
+-- name: applied_rules
+-- What was applied last; what a bridge refused is passed over.
+SELECT rule_set_id, source FROM rule_sets
+WHERE applied_at IS NOT NULL AND refused IS NULL
+ORDER BY rule_set_id DESC LIMIT 1
+
+-- name: rules_of_settings
+-- The version of a text that was not applied: the newest one if it is the same, else a new one.
+WITH newest AS (
+    SELECT rule_set_id, sha256 FROM rule_sets ORDER BY rule_set_id DESC LIMIT 1
+), made AS (
+    INSERT INTO rule_sets (sha256, source)
+    SELECT sha256(convert_to(%(source)s, 'UTF8')), %(source)s
+    WHERE NOT EXISTS (SELECT FROM newest WHERE sha256 = sha256(convert_to(%(source)s, 'UTF8')))
+    RETURNING rule_set_id
+)
+SELECT rule_set_id FROM made UNION ALL SELECT rule_set_id FROM newest LIMIT 1
+
+-- name: rule_sources
+SELECT rule_set_id, source FROM rule_sets WHERE rule_set_id = ANY(%(versions)s)
+
+-- name: use_rules
+UPDATE rule_sets SET used_at = clock_timestamp() WHERE rule_set_id = %(rule_set_id)s
+
+-- name: refuse_rules
+UPDATE rule_sets SET refused = %(refused)s WHERE rule_set_id = %(rule_set_id)s
 
 -- name: newest_batch
 SELECT batch, run, newest_ts FROM ingest_ledger ORDER BY batch DESC LIMIT 1
 
 -- name: ledger
 -- Without what was re-driven: it brought no packet ids, and the engine learned nothing from it.
-SELECT batch, lane, now, scan, packet_ids, hashes FROM ingest_ledger WHERE NOT redriven ORDER BY batch
+SELECT batch, lane, now, scan, coalesce(rule_set_id, 0), tick, forgiven_at, packet_ids, hashes FROM ingest_ledger
+WHERE NOT redriven ORDER BY batch
 
 -- name: write_ledger
-INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes, redriven)
-VALUES (%(batch)s, %(run)s, %(lane)s, %(now)s, %(scan)s, %(newest_ts)s, %(packet_ids)s, %(hashes)s, %(redriven)s)
+INSERT INTO ingest_ledger (batch, run, lane, now, scan, newest_ts, packet_ids, hashes, redriven, rule_set_id,
+                           tick, forgiven_at)
+VALUES (%(batch)s, %(run)s, %(lane)s, %(now)s, %(scan)s, %(newest_ts)s, %(packet_ids)s, %(hashes)s, %(redriven)s,
+        %(rule_set_id)s, %(tick)s, %(forgiven_at)s)
 
 -- name: check_at_once
 -- What is refused must be refused where it can be told from the rest, not at COMMIT.
@@ -61,44 +95,122 @@ RETURNING device_id
 UPDATE ingest_ledger SET packet_ids = '', hashes = '' WHERE lane = %(lane)s AND packet_ids <> ''
 
 -- name: lane_was_heard
--- Whoever committed nothing of a lane can have lost nothing: this is its very first session.
-SELECT FROM ingest_ledger WHERE lane = %(lane)s LIMIT 1
+-- Whoever committed no message of a lane can have lost none: this is its very first session.
+SELECT FROM ingest_ledger WHERE lane = %(lane)s AND NOT tick LIMIT 1
 
 -- name: trim_ledger
--- A lane's last row stays: it tells that the lane was heard.
+-- A lane's last row of messages stays: it tells that the lane was heard.
 DELETE FROM ingest_ledger WHERE lane = %(lane)s AND batch < %(batch)s
-    AND batch < (SELECT max(batch) FROM ingest_ledger WHERE lane = %(lane)s)
+    AND batch < (SELECT max(batch) FROM ingest_ledger WHERE lane = %(lane)s AND NOT tick)
 
 -- name: checkpoints
-SELECT piece, batch, state FROM engine_checkpoints ORDER BY piece
+SELECT piece, batch, state, coalesce(rule_set_id, 0) FROM engine_checkpoints ORDER BY piece
 
 -- name: write_checkpoint
-INSERT INTO engine_checkpoints (piece, batch, taken_at, state)
-VALUES (%(piece)s, %(batch)s, %(taken_at)s, %(state)s)
-ON CONFLICT (piece) DO UPDATE SET batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state
+INSERT INTO engine_checkpoints (piece, batch, taken_at, state, rule_set_id)
+VALUES (%(piece)s, %(batch)s, %(taken_at)s, %(state)s, %(rule_set_id)s)
+ON CONFLICT (piece) DO UPDATE SET
+    batch = excluded.batch, taken_at = excluded.taken_at, state = excluded.state, rule_set_id = excluded.rule_set_id
 
--- name: raise_alarm
+-- name: raise_alarms
 -- One open alarm per device and kind: a raise while it is open raises its count, and is about who has the device now.
-WITH raised AS (
-    INSERT INTO alarms AS a
-        (device_id, person_id, kind, class, severity, quality, condition, raised_at, last_at, detail)
-    VALUES (%(device_id)s, (SELECT person_id FROM devices WHERE device_id = %(device_id)s), %(kind)s, %(class)s,
-            %(severity)s, %(quality)s, 'active', %(at)s, %(at)s, %(detail)s)
+-- Its severity rises and never falls; one that staff have seen is not suppressed by a repetition.
+WITH given AS (
+    SELECT g.*, d.person_id
+    FROM unnest(%(device_id)s::int[], %(kind)s::text[], %(class)s::text[], %(severity)s::text[], %(quality)s::text[],
+                %(at)s::timestamptz[], %(detail)s::jsonb[], %(suppressed)s::text[], %(rule)s::int[])
+         WITH ORDINALITY AS g(device_id, kind, class, severity, quality, at, detail, suppressed, rule, place)
+    LEFT JOIN devices d USING (device_id)
+), raised AS (
+    INSERT INTO alarms AS a (device_id, person_id, kind, class, severity, quality, condition, raised_at, last_at, detail,
+                             suppressed, rule, rule_set_id)
+    SELECT device_id, person_id, kind, class, severity, quality, 'active', at, at, detail,
+           suppressed, rule, %(rule_set_id)s::int
+    FROM given ORDER BY place
     ON CONFLICT (device_id, kind) WHERE closed_at IS NULL DO UPDATE SET
         person_id = excluded.person_id,
         count = a.count + 1,
         last_at = greatest(a.last_at, excluded.last_at),
         quality = CASE WHEN excluded.quality = 'ok' THEN 'ok' ELSE a.quality END,
+        severity = (ARRAY['critical', 'high', 'medium', 'low'])[least(
+            array_position(ARRAY['critical', 'high', 'medium', 'low'], a.severity),
+            array_position(ARRAY['critical', 'high', 'medium', 'low'], excluded.severity))],
+        suppressed = CASE WHEN a.suppressed IS NOT NULL THEN excluded.suppressed END,
         condition = 'active',
         cleared_at = NULL,
         version = a.version + 1
-    RETURNING alarm_id, count, class
+    RETURNING alarm_id, device_id, kind, count
+), said AS (
+    SELECT * FROM raised JOIN given USING (device_id, kind)
 ), logged AS (
-    INSERT INTO alarm_log (alarm_id, at, actor, verb, detail)
-    SELECT alarm_id, %(at)s, 'carebell', CASE count WHEN 1 THEN 'raised' ELSE 'repeated' END, %(detail)s FROM raised
+    INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)
+    SELECT alarm_id, at, 'carebell', CASE count WHEN 1 THEN 'raised' ELSE 'repeated' END, detail,
+           rule, %(rule_set_id)s::int
+    FROM said ORDER BY place
 )
 INSERT INTO outbox (alarm_id, channel, message)
-SELECT alarm_id, 'downlink', 'raised' FROM raised WHERE class = 'life'
+SELECT alarm_id, 'downlink', 'raised' FROM said WHERE class = 'life' ORDER BY place
+
+-- name: step_alarms
+-- What an open alarm has come to: its severity rises and never falls.
+WITH given AS (
+    SELECT * FROM unnest(%(device_id)s::int[], %(kind)s::text[], %(severity)s::text[], %(at)s::timestamptz[],
+                         %(detail)s::jsonb[], %(rule)s::int[])
+         WITH ORDINALITY AS g(device_id, kind, severity, at, detail, rule, place)
+), stepped AS (
+    UPDATE alarms a SET severity = g.severity, version = a.version + 1
+    FROM given g
+    WHERE a.device_id = g.device_id AND a.kind = g.kind AND a.closed_at IS NULL
+      AND array_position(ARRAY['critical', 'high', 'medium', 'low'], g.severity)
+          < array_position(ARRAY['critical', 'high', 'medium', 'low'], a.severity)
+    RETURNING a.alarm_id, g.place
+)
+INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)
+SELECT s.alarm_id, g.at, 'carebell', 'stepped', g.detail || jsonb_build_object('severity', g.severity),
+       g.rule, %(rule_set_id)s::int
+FROM stepped s JOIN given g USING (place) ORDER BY g.place
+
+-- name: suppress_alarms
+-- The outage of an area explains them: they stay, but not before staff. Calls for help stay there always.
+WITH given AS (
+    SELECT * FROM unnest(%(device_id)s::int[], %(kind)s::text[], %(at)s::timestamptz[], %(detail)s::jsonb[],
+                         %(suppressed)s::text[], %(rule)s::int[])
+         WITH ORDINALITY AS g(device_id, kind, at, detail, suppressed, rule, place)
+), changed AS (
+    UPDATE alarms a SET suppressed = g.suppressed, version = a.version + 1
+    FROM given g
+    WHERE a.device_id = g.device_id AND a.kind = g.kind AND a.closed_at IS NULL AND a.class <> 'life'
+      AND a.suppressed IS DISTINCT FROM g.suppressed
+    RETURNING a.alarm_id, g.place
+)
+INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)
+SELECT c.alarm_id, g.at, 'carebell', CASE WHEN g.suppressed IS NULL THEN 'unsuppressed' ELSE 'suppressed' END,
+       g.detail || jsonb_strip_nulls(jsonb_build_object('area', g.suppressed)), g.rule, %(rule_set_id)s::int
+FROM changed c JOIN given g USING (place) ORDER BY g.place
+
+-- name: clear_alarms
+-- A technical alarm closes itself when its condition clears; the others wait for duty.
+WITH given AS (
+    SELECT * FROM unnest(%(device_id)s::int[], %(kind)s::text[], %(at)s::timestamptz[], %(detail)s::jsonb[],
+                         %(rule)s::int[])
+         WITH ORDINALITY AS g(device_id, kind, at, detail, rule, place)
+), cleared AS (
+    UPDATE alarms a SET
+        condition = 'cleared',
+        cleared_at = g.at,
+        closed_at = CASE class WHEN 'technical' THEN g.at END,
+        closed_by = CASE class WHEN 'technical' THEN 'carebell' END,
+        outcome = CASE class WHEN 'technical' THEN 'cleared' END,
+        handling = CASE class WHEN 'technical' THEN 'closed' ELSE handling END,
+        version = version + 1
+    FROM given g
+    WHERE a.device_id = g.device_id AND a.kind = g.kind AND a.closed_at IS NULL AND a.condition = 'active'
+    RETURNING a.alarm_id, a.class, g.place
+)
+INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)
+SELECT c.alarm_id, g.at, 'carebell', CASE c.class WHEN 'technical' THEN 'closed' ELSE 'cleared' END, g.detail,
+       g.rule, %(rule_set_id)s::int
+FROM cleared c JOIN given g USING (place) ORDER BY g.place
 
 -- name: own_told
 -- A raise that the log has, to the microsecond and the word, is not written again.
@@ -111,29 +223,14 @@ SELECT l.detail->'dropped' FROM alarm_log l JOIN alarms a USING (alarm_id) JOIN 
 WHERE d.device = %(device)s AND a.kind = 'messages_dropped' AND l.detail ? 'dropped'
 ORDER BY l.log_id DESC LIMIT 1
 
--- name: clear_alarm
--- A technical alarm closes itself when its condition clears; the others wait for duty.
-WITH cleared AS (
-    UPDATE alarms SET
-        condition = 'cleared',
-        cleared_at = %(at)s,
-        closed_at = CASE class WHEN 'technical' THEN %(at)s END,
-        closed_by = CASE class WHEN 'technical' THEN 'carebell' END,
-        outcome = CASE class WHEN 'technical' THEN 'cleared' END,
-        handling = CASE class WHEN 'technical' THEN 'closed' ELSE handling END,
-        version = version + 1
-    WHERE device_id = %(device_id)s AND kind = %(kind)s AND closed_at IS NULL AND condition = 'active'
-    RETURNING alarm_id, class
-)
-INSERT INTO alarm_log (alarm_id, at, actor, verb)
-SELECT alarm_id, %(at)s, 'carebell', CASE class WHEN 'technical' THEN 'closed' ELSE 'cleared' END FROM cleared
-
 -- name: being_handled
 SELECT DISTINCT device_id FROM alarms
 WHERE closed_at IS NULL AND class = 'life' AND device_id = ANY(%(device_ids)s)
 
 -- name: held_open
-SELECT device_id FROM alarms WHERE kind = %(kind)s AND closed_at IS NULL AND condition = 'active'
+SELECT a.kind, a.device_id, d.device, a.suppressed IS NOT NULL
+FROM alarms a JOIN devices d USING (device_id)
+WHERE a.closed_at IS NULL AND a.condition = 'active'
 
 -- name: unsent
 SELECT o.outbox_id, o.message, o.alarm_id, a.kind, d.device, coalesce(d.region, '') AS region

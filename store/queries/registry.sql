@@ -54,16 +54,19 @@ SELECT s.key AS region, s.name, r.region IS NULL AS is_new, s.name <> r.name AS 
 FROM staged s LEFT JOIN regions r ON r.region = s.key
 
 -- name: stage_device
-CREATE TEMPORARY TABLE staged (line integer, key text, region text, model text, person text, heartbeat_seconds integer);
+CREATE TEMPORARY TABLE staged (
+    line integer, key text, region text, model text, person text, heartbeat_seconds integer, gateway text
+);
 CREATE TEMPORARY VIEW wanted AS
 SELECT w.*, device_id IS NULL AS is_new,
-       (region, model, person_id, heartbeat_seconds, false)
-           IS DISTINCT FROM (old_region, old_model, old_person_id, old_heartbeat_seconds, self_registered) AS changes,
+       (region, model, person_id, heartbeat_seconds, gateway, false) IS DISTINCT FROM
+           (old_region, old_model, old_person_id, old_heartbeat_seconds, old_gateway, self_registered) AS changes,
        old_person_id IS NOT NULL AND person_id IS DISTINCT FROM old_person_id AS moves
 FROM (
     SELECT s.line, s.key AS device, d.device_id, s.region, coalesce(s.model, d.model, '') AS model,
            CASE WHEN s.person IS NULL THEN d.person_id ELSE p.person_id END AS person_id,
            nullif(coalesce(s.heartbeat_seconds, d.heartbeat_seconds), 0) AS heartbeat_seconds,
+           coalesce(s.gateway, d.gateway, '') AS gateway, d.gateway AS old_gateway,
            d.region AS old_region, d.model AS old_model, d.person_id AS old_person_id,
            d.heartbeat_seconds AS old_heartbeat_seconds, d.self_registered
     FROM staged s LEFT JOIN devices d ON d.device = s.key LEFT JOIN people p ON p.person = s.person
@@ -71,18 +74,21 @@ FROM (
 
 -- name: stage_person
 CREATE TEMPORARY TABLE staged (
-    line integer, key text, name text, sex text, birth_year smallint, phone text, address text, notes text, contacts jsonb
+    line integer, key text, name text, sex text, birth_year smallint, phone text, address text, notes text,
+    care_level text, contacts jsonb
 );
 CREATE TEMPORARY VIEW wanted AS
 SELECT w.*, person_id IS NULL AS is_new, contacts <> old_contacts AS contacts_change, false AS moves,
-       (name, sex, birth_year, phone, address, notes)
-           IS DISTINCT FROM (old_name, old_sex, old_birth_year, old_phone, old_address, old_notes) AS card_changes,
-       (name, sex, birth_year, phone, address, notes, coalesce(contacts, old_contacts))
-           IS DISTINCT FROM (old_name, old_sex, old_birth_year, old_phone, old_address, old_notes, old_contacts) AS changes
+       care_level <> old_care_level AS care_changes,
+       (name, sex, birth_year, phone, address, notes, care_level) IS DISTINCT FROM
+           (old_name, old_sex, old_birth_year, old_phone, old_address, old_notes, old_care_level) AS card_changes,
+       (name, sex, birth_year, phone, address, notes, care_level, coalesce(contacts, old_contacts)) IS DISTINCT FROM
+           (old_name, old_sex, old_birth_year, old_phone, old_address, old_notes, old_care_level, old_contacts) AS changes
 FROM (
     SELECT s.key AS person, p.person_id, s.name, nullif(coalesce(s.sex, p.sex), '') AS sex,
            nullif(coalesce(s.birth_year, p.birth_year), 0::smallint) AS birth_year, coalesce(s.phone, p.phone, '') AS phone,
-           coalesce(s.address, p.address, '') AS address, coalesce(s.notes, p.notes, '') AS notes, s.contacts,
+           coalesce(s.address, p.address, '') AS address, coalesce(s.notes, p.notes, '') AS notes,
+           coalesce(s.care_level, p.care_level, '') AS care_level, p.care_level AS old_care_level, s.contacts,
            p.name AS old_name, p.sex AS old_sex, p.birth_year AS old_birth_year, p.phone AS old_phone,
            p.address AS old_address, p.notes AS old_notes,
            (SELECT coalesce(jsonb_agg(to_jsonb(c) - 'person_id' ORDER BY c.rank), '[]')
@@ -148,30 +154,36 @@ ANALYZE numbered
 
 -- name: write_new_device
 -- In the index's order, which is the fastest. A device that registered itself since the check is taken over.
-INSERT INTO devices (device_id, device, region, model, person_id, heartbeat_seconds) OVERRIDING SYSTEM VALUE
-SELECT n.device_id, device, region, model, person_id, heartbeat_seconds
+INSERT INTO devices (device_id, device, region, model, person_id, heartbeat_seconds, gateway) OVERRIDING SYSTEM VALUE
+SELECT n.device_id, device, region, model, person_id, heartbeat_seconds, gateway
 FROM wanted w JOIN numbered n USING (device)
 WHERE is_new ORDER BY device
 ON CONFLICT (device) DO UPDATE SET
     region = excluded.region, model = excluded.model, person_id = excluded.person_id,
-    heartbeat_seconds = excluded.heartbeat_seconds, self_registered = false, changed_at = now()
+    heartbeat_seconds = excluded.heartbeat_seconds, gateway = excluded.gateway, self_registered = false,
+    changed_at = now()
 
 -- name: write_device
 UPDATE devices d SET
     region = w.region, model = w.model, person_id = w.person_id, heartbeat_seconds = w.heartbeat_seconds,
-    self_registered = false, changed_at = now()
+    gateway = w.gateway, self_registered = false, changed_at = now()
 FROM wanted w
 WHERE d.device_id = w.device_id AND w.changes
 
 -- name: write_new_person
-INSERT INTO people (person, name, sex, birth_year, phone, address, notes)
-SELECT person, name, sex, birth_year, phone, address, notes FROM wanted WHERE is_new
+INSERT INTO people (person, name, sex, birth_year, phone, address, notes, care_level)
+SELECT person, name, sex, birth_year, phone, address, notes, care_level FROM wanted WHERE is_new
 
 -- name: write_person
 UPDATE people p SET
-    name = w.name, sex = w.sex, birth_year = w.birth_year, phone = w.phone, address = w.address, notes = w.notes
+    name = w.name, sex = w.sex, birth_year = w.birth_year, phone = w.phone, address = w.address, notes = w.notes,
+    care_level = w.care_level
 FROM wanted w
 WHERE p.person_id = w.person_id AND w.card_changes
+
+-- name: write_care
+-- Before the cards are written: rules may be meant for some care levels, so the bridge reads these devices again.
+UPDATE devices d SET changed_at = now() FROM wanted w WHERE d.person_id = w.person_id AND w.care_changes
 
 -- name: remove_contacts
 DELETE FROM contacts c USING wanted w WHERE c.person_id = w.person_id AND w.contacts_change
@@ -187,6 +199,17 @@ UPDATE devices SET
     person_id = %(person_id)s, region = coalesce(%(region)s, region), self_registered = false, changed_at = now()
 WHERE device_id = %(device_id)s
 
+-- name: set_person
+-- Thresholds without a number are taken out. The bridge reads the person's devices again.
+WITH person AS (
+    UPDATE people SET
+        care_level = coalesce(%(care_level)s, care_level),
+        thresholds = jsonb_strip_nulls(thresholds || %(thresholds)s)
+    WHERE person = %(person)s
+    RETURNING person_id
+)
+UPDATE devices d SET changed_at = now() FROM person p WHERE d.person_id = p.person_id
+
 -- name: held_by_alarm
 -- An open call about somebody else than who has the device now.
 SELECT min(a.alarm_id)
@@ -199,7 +222,7 @@ SELECT person_id FROM people WHERE person = %(person)s
 
 -- name: devices
 SELECT d.device, d.region, coalesce(r.name, '') AS region_name, d.model, p.person, coalesce(p.name, '') AS name,
-       d.heartbeat_seconds, d.self_registered, d.registered_at, d.changed_at
+       d.heartbeat_seconds, d.gateway, d.self_registered, d.registered_at, d.changed_at
 FROM devices d LEFT JOIN people p USING (person_id) LEFT JOIN regions r USING (region)
 WHERE (%(device)s::text IS NULL OR d.device = %(device)s)
   AND (%(region)s::text IS NULL OR starts_with(d.region, %(region)s))
@@ -207,7 +230,7 @@ WHERE (%(device)s::text IS NULL OR d.device = %(device)s)
 ORDER BY d.device LIMIT %(limit)s
 
 -- name: people
-SELECT p.person, p.name, p.sex, p.birth_year, p.phone, p.address, p.notes,
+SELECT p.person, p.name, p.sex, p.birth_year, p.phone, p.address, p.notes, p.care_level, p.thresholds,
        array(SELECT d.device FROM devices d WHERE d.person_id = p.person_id ORDER BY d.device) AS devices
 FROM people p
 WHERE (%(person)s::text IS NULL OR p.person = %(person)s)

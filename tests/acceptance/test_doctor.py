@@ -86,7 +86,7 @@ async def test_settings_that_are_not_for_real_people_are_named(good: Installatio
     found = await wrong(good)
     assert {"settings: broker login", "settings: desk tokens", "settings: clock", "rules: file"} <= set(found)
     assert "broker: login" in found
-    assert "`when` is missing" in found["rules: file"]
+    assert "rule 1: when: is missing" in found["rules: file"]
 
 
 async def test_a_secret_that_everybody_reads_is_a_warning(good: Installation) -> None:

@@ -13,8 +13,8 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 from psycopg import AsyncConnection
 
+from ops.duty import run_desk
 from ops.parts import Database, free_port
-from ops.serve import run_desk
 from tests.conftest import skip_service
 from tests.desk import TOKENS, migrated, one, raise_alarm, repeat, settings_for
 

@@ -21,8 +21,7 @@ each = true
 
 [[rule]]
 kind = "fall"
-when = "event == 'fall_detected' or event == 'fall_confirmed'"
-each = true
+machine = "fall"
 
 [[rule]]
 kind = "hr_high"

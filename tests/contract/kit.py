@@ -230,13 +230,15 @@ class Line:
 
 def state(engine: Engine) -> dict[str, list[Any]]:
     """Return the whole state of an engine by name, without the room it keeps for devices to come."""
-    arrays: dict[str, Any] = {"heard": np.empty(0, np.int64)}
+    arrays: dict[str, Any] = {}
+    sparse = []
     for piece in range(engine.pieces):
         with np.load(io.BytesIO(zlib.decompress(engine.checkpoint(piece))), allow_pickle=False) as file:
             part = {str(name): file[f"a{i}"] for i, name in enumerate(file["names"])}
-        arrays = {name: np.append(arrays.get(name, part[name][:0]), part[name]) for name in part}
-    known = int(np.flatnonzero(arrays["heard"]).max(initial=-1)) + 1
-    return {name: array[:known].tolist() for name, array in arrays.items()}
+        sparse.append(json.loads(part.pop("sparse").tobytes()))
+        arrays = {name: np.append(arrays.get(name, part[name][:0]), part[name], axis=0) for name in part}
+    known = int(engine._roster.all().device_ids.max(initial=-1)) + 1
+    return {name: array[:known].tolist() for name, array in arrays.items()} | {"sparse": sparse}
 
 
 # ---------------------------------------------------------------------------------------------------- servers

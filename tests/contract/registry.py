@@ -59,7 +59,7 @@ async def enter_both(url: str) -> None:
 async def registry(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that the registry holds, with the transaction that wrote each row."""
     return {
-        table: await tuples(url, f"SELECT xmin::text, t.* FROM {table} t ORDER BY 2, 3")
+        table: await tuples(url, f"SELECT xmin::text, t::text FROM {table} t ORDER BY 2")
         for table in ("regions", "people", "contacts", "devices", "assignments")
     }
 

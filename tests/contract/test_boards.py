@@ -20,6 +20,7 @@ from device_sims.town import Town
 from grafana import BOARDS, DASHBOARDS
 from ops.parts import Database, find_mosquitto, mosquitto_broker, scratch_dir
 from ops.town import enter
+from schemas.alarms import KINDS, Class
 from schemas.clock import SECOND, to_datetime
 from schemas.settings import ClockSettings
 from store import boards
@@ -194,7 +195,8 @@ def test_the_newest_life_alarm_stands_on_top(board: Board, filled: Filled) -> No
     """Life alarms come first, the newest of them on top; then the severest; contacts stand in order."""
     columns, rows = board.ask(boards.queries()["duty_alarms"], filled.end)
     listed = [dict(zip(columns, row, strict=True)) for row in rows]
-    life = [row for row in listed if row["告警"] in {"sos", "fall"}]
+    of_life = {kind.name for kind in KINDS.values() if kind.alarm_class is Class.LIFE}
+    life = [row for row in listed if row["告警"] in of_life]
     assert life == listed[: len(life)]
     assert [row["发生时间"] for row in life] == sorted((row["发生时间"] for row in life), reverse=True)
     order = ["critical", "high", "medium", "low"]

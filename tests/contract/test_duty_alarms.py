@@ -43,6 +43,43 @@ async def test_life_comes_first_then_severity_then_age(connection: AsyncConnecti
     assert await alarms.count_open(connection) == alarms.Counts(open=5, life=2, unacknowledged=5)
 
 
+async def test_what_an_outage_explains_is_counted_apart_and_listed_with_the_rest(
+    connection: AsyncConnection,
+) -> None:
+    """A suppressed alarm is not before staff; among all alarms it says of which area the outage is."""
+    await raise_alarm(connection, "BELL-1", "sos")
+    await raise_alarm(connection, "BELL-1", "device_silent")
+    await connection.execute("UPDATE alarms SET suppressed = 'gateway:G1' WHERE kind = 'device_silent'")
+    assert [alarm.kind for alarm in await alarms.list_alarms(connection)] == ["sos"]
+    assert [alarm.kind for alarm in await alarms.list_alarms(connection, device="BELL-1")] == ["sos"]
+    assert await alarms.count_open(connection) == alarms.Counts(
+        open=1, life=1, unacknowledged=1, suppressed=1
+    )
+    listed = await alarms.list_alarms(connection, "all")
+    assert [(alarm.kind, alarm.suppressed_zh) for alarm in listed] == [
+        ("device_silent", "因网关 G1 中断而不列出"),
+        ("sos", ""),
+    ]
+
+
+async def test_an_alarm_says_why_and_each_line_of_its_log_what(connection: AsyncConnection) -> None:
+    """From the values that the rule stored; of an outage, which area it is."""
+    alarm_id = await raise_alarm(connection, "BAND-1", "hr_high")
+    outage = await raise_alarm(connection, "?area:gateway:G1", "area_outage")
+    detail = '{"hr": 140, "when": "hr >= 131"}'
+    await connection.execute("UPDATE alarms SET detail = %s WHERE kind = 'hr_high'", (detail,))
+    await connection.execute(
+        "INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)"
+        " VALUES (%s, now(), 'carebell', 'raised', %s, 4, 2)",
+        (alarm_id, detail),
+    )
+    card = await alarms.show(connection, alarm_id)
+    assert card.alarm.why_zh == "心率 140 次/分，条件 hr >= 131"
+    assert card.alarm.why_en == "heart rate 140 bpm, condition hr >= 131"
+    assert [(each.said_zh, each.rule, each.rule_set_id) for each in card.log] == [(card.alarm.why_zh, 4, 2)]
+    assert (await alarms.show(connection, outage)).alarm.remark_zh == "网关 G1"
+
+
 async def test_lists_by_state_and_device(connection: AsyncConnection) -> None:
     """Closed and all are newest first, of one device if wanted, and never longer than asked for."""
     first = await raise_alarm(connection, "BELL-1", "low_battery")

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from duty.answers import HEADERS, MAX_BODY
 from duty.api import create_app
 from duty.desk import make_pool, opened
+from ops.duty import run_desk
 from ops.parts import Database, free_port
-from ops.serve import run_desk
 from schemas.errors import FatalError, UsageError
 from tests.desk import Line, bearer, everything, migrated, raise_alarm, repeat, rows, settings_for
 
@@ -80,7 +80,7 @@ async def test_a_life_of_an_alarm_over_http(client: httpx.AsyncClient, connectio
     alarm_id = await raise_alarm(connection, "BELL-1", name="张奶奶", phone="0730-1234567")
 
     listed = (await client.get("/api/alarms")).json()
-    assert listed["counts"] == {"open": 1, "life": 1, "unacknowledged": 1}
+    assert listed["counts"] == {"open": 1, "life": 1, "unacknowledged": 1, "suppressed": 0}
     assert listed["speed"] == 1.0
     [alarm] = listed["alarms"]
     assert (alarm["alarm_id"], alarm["kind_zh"], alarm["person"]) == (alarm_id, "紧急呼叫", "张奶奶")

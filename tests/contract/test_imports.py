@@ -136,6 +136,28 @@ async def test_what_differs_changes_and_what_is_not_spoken_of_stays(url: str) ->
         assert len(set(after[table]) - set(before[table])) == changed
 
 
+async def test_what_rules_ask_for_is_imported_and_the_bridge_reads_it(url: str) -> None:
+    """A gateway stands with its device; of whom the care level changes, the devices are read again."""
+    await enter_both(url)
+    await imported(url, DEVICES, "device,region,gateway\nBELL-1,430602001,G-1\nBELL-2,430602001,\n")
+    gateways = "SELECT device, gateway FROM devices ORDER BY device"
+    assert await tuples(url, gateways) == [("BELL-1", "G-1"), ("BELL-2", ""), ("BELL-3", "")]
+    before = await registry(url)
+    await imported(url, PEOPLE, "person,name,care_level\nYY-1,张桂英,一级\nYY-2,李建国,\n")
+    after = await registry(url)
+    assert [len(set(after[table]) - set(before[table])) for table in ("people", "devices")] == [1, 1]
+    read = "SELECT device FROM devices WHERE changed_at = (SELECT max(changed_at) FROM devices)"
+    assert await tuples(url, read) == [("BELL-1",)]
+    await imported(url, DEVICES, "device,region\nBELL-1,430602001\n")
+    await imported(url, PEOPLE, "person,name\nYY-1,张桂英\n")
+    assert await tuples(
+        url, "SELECT gateway, care_level FROM devices JOIN people USING (person_id) ORDER BY 1 DESC"
+    ) == [
+        ("G-1", "一级"),
+        ("", ""),
+    ]
+
+
 async def test_contacts_are_replaced_as_a_whole(url: str) -> None:
     """A file with contact columns says all contacts; one without them leaves them."""
     await enter_both(url)

@@ -132,7 +132,7 @@ async def test_a_bridge_starts_beside_a_wide_reader(
     async with connected(history.url) as reader:
         await reader.execute("BEGIN")
         await reader.execute("SELECT * FROM vitals")
-        assert (await restore.prepare(store, later, "")).name == history.edition.name
+        assert (await restore.prepare(store, later)).name == history.edition.name
         await history.commit(everywhere(later))
     await store.connection.close()
     assert await counts(history) == dict.fromkeys(HISTORY, 1)

@@ -52,7 +52,9 @@ async def test_status_reads_rates_and_days_left_off_what_was_maintained(
     unknown = await history.sizes(NOW - 2 * DAY, {"disk": str(tmp_path)})
     assert (unknown.growth_a_day, unknown.days_left, unknown.tables[0].rows_a_day) == (None, None, None)
     await history.maintain(NOW)
-    grown = (await history.rows("SELECT max(database_bytes) FROM maintenance"))[0][0] - 2_000_000
+    grown = (
+        await history.rows("SELECT database_bytes FROM maintenance ORDER BY maintained_at DESC LIMIT 1")
+    )[0][0] - 2_000_000
     await history.connection.execute(
         "UPDATE maintenance SET database_bytes = %s WHERE maintained_at < %s", (grown, NOW)
     )

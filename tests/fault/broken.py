@@ -13,7 +13,7 @@ from typing import Any, Final
 import ingest.bridge
 import ingest.line
 from ops.common import load_settings, run
-from ops.serve import run_bridge
+from ops.ingest import run_bridge
 
 Loop = Callable[..., Awaitable[None]]
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import ops.serve
+import ops.ingest
 from ingest.watchdog import watchdog
 from ops.common import load_settings, run
-from rules.engine import Delta, Engine
+from rules.engine import Engine
+from rules.machine import Delta
 from schemas.readings import Batch
 from schemas.topics import Lane
 
@@ -38,5 +39,5 @@ def hang(do: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     hang(HOW[sys.argv[2]])
-    vars(ops.serve)["watchdog"] = lambda: watchdog(int(sys.argv[3]))
-    run(ops.serve.run_bridge(load_settings(Path(sys.argv[1]))))
+    vars(ops.ingest)["watchdog"] = lambda: watchdog(int(sys.argv[3]))
+    run(ops.ingest.run_bridge(load_settings(Path(sys.argv[1]))))

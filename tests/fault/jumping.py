@@ -9,7 +9,7 @@ from typing import Final
 
 import schemas.clock
 from ops.common import load_settings, run
-from ops.serve import run_bridge
+from ops.ingest import run_bridge
 
 JUMP: Final = 3600.0
 """Seconds: twice the silence after which a device is called silent."""

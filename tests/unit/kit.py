@@ -10,6 +10,7 @@ from ingest.decode import Decoder
 from ingest.registry import Registry
 from rules import ruleset
 from rules.engine import Engine
+from rules.machine import Registered
 from schemas.alarms import Transition
 from schemas.clock import SECOND
 from schemas.readings import ABSENT, READING, VALUES, Batch, Columns, Delivery, Event, Quality
@@ -54,8 +55,13 @@ def batch(*rows: Columns, now: float = 0.0, scan: bool = True) -> Batch:
 
 def shipped_engine(devices: int = 4) -> Engine:
     """Return an engine with the shipped rules and devices of no model, silent after 30 minutes."""
-    engine = Engine(ruleset.load(ruleset.SHIPPED))
-    engine.enrol(list(range(devices)), [""] * devices, [None] * devices)
+    return engine_of(ruleset.SHIPPED.read_text("utf-8"), devices)
+
+
+def engine_of(text: str, devices: int = 4) -> Engine:
+    """Return an engine with a rule file and so many devices of which nothing is known."""
+    engine = Engine(ruleset.parse(text))
+    engine.enrol(Registered.strangers(range(devices)))
     return engine
 
 

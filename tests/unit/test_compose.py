@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.routing import Route
 
 from duty.api import create_app, make_pool
 from ingest.health import application
@@ -170,7 +171,7 @@ def test_the_health_command_asks_real_pages(settings: Settings) -> None:
     """It asks the bridge whether it does its work and the desk whether it has its database."""
     asked = set(re.findall(r"http://127\.0\.0\.1:(\d+)(/\w+)", health_command()[-1]))
     assert asked == {(str(settings.metrics.port), "/readyz"), (str(settings.duty.port), "/healthz")}
-    assert "/readyz" in application(dict).openapi()["paths"]
+    assert "/readyz" in {route.path for route in application(dict).routes if isinstance(route, Route)}
     assert "/healthz" in create_app(settings, make_pool(settings.database.url)).openapi()["paths"]
 
 

@@ -268,6 +268,25 @@ def test_what_is_retained_proves_no_life(channel: str, payload: bytes) -> None:
     assert not Bench().decode(delivery(channel, payload, retained=True)).readings["alive"].any()
 
 
+@pytest.mark.parametrize(
+    ("channel", "payload"),
+    [("vitals", b'{"hr": 80}'), ("heartbeat", b'{"battery": 8}'), ("activity", b'{"ts": 1, "motion": true}')],
+)
+def test_what_was_retained_is_not_judged(channel: str, payload: bytes) -> None:
+    """Nobody knows how old a measurement is that the broker kept: it goes to the history only."""
+    (row,) = Bench().decode(delivery(channel, payload, retained=True)).readings
+    assert row["quality"] == Quality.RETAINED
+
+
+@pytest.mark.parametrize("channel", ["sos", "fall", "event", "status"])
+def test_an_event_that_is_known_is_known_when_it_is_retained(channel: str) -> None:
+    """It says the same, with a word on how it came."""
+    payload = b'{"ts": 1, "kind": "test", "status": "online", "seq": 4}'
+    live, kept = (Bench().decode(delivery(channel, payload, retained=each)) for each in (False, True))
+    assert live.readings["digest"].tolist() == kept.readings["digest"].tolist()
+    assert kept.details[kept.readings["detail"][0]]["retained"] is True
+
+
 def test_what_has_no_column_is_kept_as_detail() -> None:
     """Place and source of a call are kept; a message without them has none."""
     bench = Bench()

@@ -1,5 +1,6 @@
 """The engine, rule by rule: what is raised and cleared, and when. Times are in seconds after START."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from rules import ruleset
 from rules.engine import Engine
+from rules.machine import Registered
+from rules.ruleset import RuleSet
 from schemas.alarms import Severity, Transition
-from schemas.readings import Columns, Event, Quality
-from tests.unit.kit import MINUTE, batch, brief, moment, play, reading, shipped_engine
+from schemas.readings import VALUES, Columns, Event, Letter, Quality
+from tests.unit.kit import MINUTE, batch, brief, engine_of, moment, play, reading, shipped_engine
 
 SILENT = 30 * MINUTE
 
@@ -18,6 +21,12 @@ def judge(*rows: Columns, together: bool = False) -> list[tuple[int, str, str, f
     """Judge readings by the shipped rules, each in its own batch or all in one."""
     batches = [batch(*rows)] if together else [batch(row) for row in rows]
     return brief(play(shipped_engine(), *batches))
+
+
+def registered(ids: list[int], models: list[str], heartbeats: list[int | None]) -> Registered:
+    """Return devices of which model and heartbeat are known."""
+    strangers = Registered.strangers(ids)
+    return replace(strangers, models=models, heartbeat_seconds=heartbeats)
 
 
 def minutes(hrs: list[float | None], **columns: Any) -> list[Columns]:  # noqa: ANN401 - any column
@@ -97,7 +106,7 @@ def test_a_transition_says_what_the_rule_saw() -> None:
         pytest.param(
             [140] * 11 + [100] + [140] * 11, [("raise", 10), ("clear", 11), ("raise", 22)], id="and again"
         ),
-        pytest.param([140, *[None] * 9, 140], [("raise", 10)], id="ten minutes apart belong together"),
+        pytest.param([140, *[None] * 9] * 3, [("raise", 20)], id="ten minutes apart belong together"),
         pytest.param([140, *[None] * 10, 140], [], id="eleven minutes apart do not"),
         pytest.param([140, *[None] * 10, *[140] * 11], [("raise", 21)], id="after a gap it begins anew"),
         pytest.param(
@@ -322,7 +331,7 @@ def test_a_silent_device_is_raised_at_its_deadline() -> None:
     assert play(engine, batch(reading(1, 0)), tick(SILENT)) == []
     (raised,) = play(engine, tick(SILENT + 7))
     assert brief([raised]) == [(1, "device_silent", "raise", SILENT)]
-    assert raised.values == {"last_heard": moment(0)}
+    assert raised.values["last_heard"] == moment(0)
     assert play(engine, tick(SILENT + 8), tick(SILENT * 9)) == []
     assert brief(play(engine, batch(reading(1, SILENT * 10)))) == [(1, "device_silent", "clear", SILENT * 10)]
     assert brief(play(engine, tick(SILENT * 11 + 1))) == [(1, "device_silent", "raise", SILENT * 11)]
@@ -415,7 +424,7 @@ def test_messages_from_before_the_forgiving_change_nothing(*, together: bool) ->
 def test_silences_of_one_tick_come_by_their_deadlines() -> None:
     """Who should have spoken first is told first."""
     engine = Engine(ruleset.load(ruleset.SHIPPED))
-    engine.enrol([1, 2, 3], ["band", "bell", ""], [None, None, 60])
+    engine.enrol(registered([1, 2, 3], ["band", "bell", ""], [None, None, 60]))
     play(engine, batch(reading(1, 0), reading(2, 1), reading(3, 2)))
     assert brief(play(engine, tick(SILENT + 1))) == [
         (3, "device_silent", "raise", 2 + 180),
@@ -427,8 +436,7 @@ def test_silences_of_one_tick_come_by_their_deadlines() -> None:
 def test_without_a_rule_about_silence_nobody_is_silent() -> None:
     """A rule file may do without it."""
     text = ruleset.SHIPPED.read_text("utf-8").split('[[rule]]\nkind = "device_silent"')[0]
-    engine = Engine(ruleset.parse(text))
-    engine.enrol([1], ["bell"], [60])
+    engine = engine_of(text)
     assert play(engine, batch(reading(1, 0)), tick(9e6), batch(reading(1, 9e6))) == []
 
 
@@ -464,7 +472,7 @@ def test_evaluate_adopts_nothing() -> None:
 def test_an_empty_batch_does_nothing_but_scan() -> None:
     """No device, no reading, no trouble."""
     empty = Engine(ruleset.load(ruleset.SHIPPED))
-    empty.enrol([], [], [])
+    empty.enrol(Registered.strangers([]))
     empty.forgive(moment(0))
     assert play(empty, tick(0), tick(9e9)) == []
 
@@ -525,7 +533,7 @@ def test_a_restored_engine_may_have_fewer_or_more_devices(devices: int) -> None:
     engine = shipped_engine()
     play(engine, batch(*busy()))
     new = again(engine, devices)
-    new.enrol([6000], ["band"], [None])
+    new.enrol(Registered.strangers([6000]))
     assert play(new, batch(reading(2, 601, mains=0))) == []
     assert brief(play(new, batch(reading(2, 602, mains=1)))) == [(2, "mains_lost", "clear", 602)]
     assert brief(play(new, batch(reading(6000, 603, battery=1)))) == [(6000, "low_battery", "raise", 603)]
@@ -535,8 +543,8 @@ def test_enrolling_more_devices_loses_nothing() -> None:
     """State, hearing and limits of the others stay as they were."""
     engine = shipped_engine()
     play(engine, batch(*busy()))
-    engine.enrol([700], [""], [None])
-    engine.enrol([5], [""], [60])
+    engine.enrol(Registered.strangers([700]))
+    engine.enrol(registered([5], [""], [60]))
     assert play(engine, batch(reading(2, 601, mains=0))) == []
     assert brief(play(engine, batch(reading(1, 9 * MINUTE, hr=140), reading(1, 10 * MINUTE, hr=140)))) == [
         (1, "hr_high", "raise", 600)
@@ -549,7 +557,7 @@ def test_a_limit_can_be_changed() -> None:
     """To enrol a device again gives it its new interval."""
     engine = shipped_engine()
     play(engine, batch(reading(1, 0)))
-    engine.enrol([1], [""], [60])
+    engine.enrol(registered([1], [""], [60]))
     assert brief(play(engine, tick(181))) == [(1, "device_silent", "raise", 180)]
 
 
@@ -557,9 +565,8 @@ def test_a_rule_that_changed_starts_anew_and_the_others_go_on() -> None:
     """A checkpoint fits only the rule that it was made by."""
     engine = shipped_engine()
     play(engine, batch(*busy()))
-    text = ruleset.SHIPPED.read_text("utf-8").replace("battery <= 15", "battery <= 20")
-    changed = Engine(ruleset.parse(text))
-    changed.enrol([0, 1, 2, 3], [""] * 4, [None] * 4)
+    text = ruleset.SHIPPED.read_text("utf-8").replace("battery <= battery_low", "battery <= 20")
+    changed = engine_of(text)
     changed.restore(0, engine.checkpoint(0))
     found = play(changed, batch(reading(1, 600, hr=140), reading(2, 601, battery=5, mains=0)))
     assert brief(found) == [(1, "hr_high", "raise", 600), (2, "low_battery", "raise", 601)]
@@ -567,9 +574,8 @@ def test_a_rule_that_changed_starts_anew_and_the_others_go_on() -> None:
 
 def test_a_rule_without_clear_ceases_when_it_no_longer_holds() -> None:
     """`clear` is the opposite of `when` where it is not given."""
-    text = ruleset.SHIPPED.read_text("utf-8").replace('clear = "battery >= 30"\n', "")
-    engine = Engine(ruleset.parse(text))
-    engine.enrol([1], [""], [None])
+    text = ruleset.SHIPPED.read_text("utf-8").replace('clear = "battery >= battery_low + 15"\n', "")
+    engine = engine_of(text)
     found: list[Transition] = play(
         engine, *(batch(reading(1, at, battery=level)) for at, level in enumerate([15, 10, 16, 15]))
     )
@@ -585,11 +591,10 @@ def test_a_rule_that_is_new_after_a_restore_has_not_fired_unseen() -> None:
     shipped = ruleset.SHIPPED.read_text(encoding="utf-8")
     before = shipped_engine()
     play(before, batch(reading(1, 0, battery=80)))
-    after = Engine(ruleset.parse(shipped.replace("battery <= 15", "battery <= 20")))
-    after.enrol([1], [""], [None])
+    after = engine_of(shipped.replace("battery <= battery_low", "battery <= 20"))
     after.restore(0, before.checkpoint(0))
     play(after, batch(reading(1, 60, battery=18)))  # replayed: its transitions are thrown away
-    after.begin([])
+    after.begin({})
     assert brief(play(after, batch(reading(1, 120, battery=17)))) == [(1, "low_battery", "raise", 120)]
 
 
@@ -600,3 +605,184 @@ def test_a_device_that_was_never_enrolled_is_judged_all_the_same() -> None:
         (99, "sos", "raise", 5),
         (99, "low_battery", "raise", 5),
     ]
+
+
+# ------------------------------------------------------------------------------------- odd values, redriving
+
+
+def test_no_value_is_too_odd_for_the_shipped_rules() -> None:
+    """Infinities, huge numbers and absent ones are judged by every rule; nothing is raised but alarms."""
+    odd = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-30, 0.0, 100.0]
+    rng = np.random.default_rng(1)
+    rows = []
+    for n in range(300):
+        values = dict(zip(VALUES, rng.choice(odd, len(VALUES)).tolist(), strict=True))
+        rows.append(reading(n % 4, n * 20, ts=n * 20 + int(rng.integers(-300, 300)), **values))
+    engine = shipped_engine()
+    one = play(engine, *(batch(row) for row in rows), tick(9e6))
+    assert {t.kind for t in one} >= {"low_battery", "device_silent"}
+    again = shipped_engine()
+    assert play(again, batch(*rows), tick(9e6)) == one
+
+
+def test_what_is_redriven_alarms_and_teaches_nothing() -> None:
+    """A call that was a dead letter is raised, also a fall; no state learns from it, nobody was heard."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()))
+    before = engine.checkpoint(0)
+    letters = batch(
+        reading(1, 601, event=Event.SOS),
+        reading(1, 602, event=Event.FALL_CONFIRMED),
+        reading(1, 603, hr=140, mains=0, battery=2),
+    )
+    letters.letters = [Letter(1, 1, 1, whole=True)]
+    assert brief(play(engine, letters)) == [(1, "sos", "raise", 601), (1, "fall", "raise", 602)]
+    assert engine.checkpoint(0) == before
+
+
+# --------------------------------------------------------------------------------------------- new rules
+
+
+def changed(*replacements: tuple[str, str]) -> RuleSet:
+    """Return the shipped rules with something else in them."""
+    text = ruleset.SHIPPED.read_text("utf-8")
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return ruleset.parse(text)
+
+
+def test_rules_that_are_the_same_keep_their_state() -> None:
+    """A pulse that is high for eight minutes is high for ten after the change; numbers are the new ones."""
+    engine = shipped_engine()
+    play(engine, batch(*busy()))
+    more = (
+        '[[rule]]\nkind = "sos"',
+        '[[rule]]\nkind = "temp_high"\nwhen = "temp > 50"\n\n[[rule]]\nkind = "sos"',
+    )
+    assert engine.adopt(changed(more), moment(590)) == []
+    found = play(engine, batch(reading(1, 600, hr=140), reading(2, 601, mains=0, battery=5)), tick(3000))
+    assert brief(found)[0] == (1, "hr_high", "raise", 600)
+    assert [(t.kind, t.rule) for t in found[1:]] == [("device_silent", 21)] * 2
+
+
+LIFE = """
+[[rule]]
+kind = "sos"
+when = "event == 'sos'"
+each = true
+
+[[rule]]
+kind = "fall"
+machine = "fall"
+"""
+MAINS = """
+[[rule]]
+kind = "mains_lost"
+when = "mains == 0"
+clear = "mains == 1"
+"""
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_steps_that_come_to_a_rule_are_for_what_is_raised_from_then_on(*, restarted: bool) -> None:
+    """Nobody noted when the present condition was raised: it clears without a step; the next one steps."""
+    engine = engine_of(LIFE + MAINS)
+    play(engine, batch(reading(1, 0, mains=0)))
+    more = LIFE + MAINS + 'steps = [{ after = "4h", severity = "high" }]'
+    if restarted:
+        piece, engine = engine.checkpoint(0), engine_of(more)
+        engine.restore(0, piece)
+        engine.begin({"mains_lost": [1]})
+    else:
+        engine.adopt(ruleset.parse(more), moment(10))
+    found = play(engine, tick(20_000), batch(reading(1, 20_001, mains=1)), batch(reading(1, 20_002, mains=0)))
+    assert brief(found) == [(1, "mains_lost", "clear", 20_001), (1, "mains_lost", "raise", 20_002)]
+    assert brief(play(engine, tick(40_000))) == [(1, "mains_lost", "step", 20_002 + 4 * 3600)]
+
+
+def test_pieces_of_different_ages_hide_what_an_outage_hid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One was taken before the area went out and one after: restored, none of its devices is shown."""
+    monkeypatch.setattr("rules.engine.PIECE", 2)
+    rules = (
+        LIFE
+        + """
+[[rule]]
+kind = "device_silent"
+machine = "silence"
+misses = 1
+interval = "5m"
+
+[[rule]]
+kind = "area_outage"
+machine = "outage"
+share = 0.5
+least = 2
+window = "15m"
+by = ["broker"]
+"""
+    )
+    engine = engine_of(rules)
+    play(engine, batch(*(reading(device, device) for device in range(4))))
+    old = engine.checkpoint(0)
+    assert len(play(engine, tick(400))) == 9
+    again = engine_of(rules)
+    again.restore(0, old)
+    again.restore(1, engine.checkpoint(1))
+    play(again, tick(400))
+    every = [0, 1, 2, 3]
+    again.begin({"device_silent": every, "suppressed": every, "area_outage": [9], "area_outage:broker": [9]})
+    for one in (engine, again):
+        one.forgive(moment(410))
+        assert play(one, tick(420), tick(701), tick(720)) == []
+
+
+def test_rules_that_are_new_begin_empty_and_technical_conditions_of_those_gone_are_cleared() -> None:
+    """A battery that was low is told as over, and raised again by the new rule; a pulse is left to duty."""
+    engine = shipped_engine()
+    play(engine, batch(*busy(), reading(1, 600, hr=140)))
+    new = changed(
+        ("battery <= battery_low or", "battery <= 12 or"), ("hr <= hr_high - 11", "hr <= hr_high - 12")
+    )
+    assert brief(engine.adopt(new, moment(700))) == [(2, "low_battery", "clear", 700)]
+    assert brief(play(engine, batch(reading(2, 701, battery=5), reading(1, 702, hr=100)))) == [
+        (2, "low_battery", "raise", 701)
+    ]
+
+
+def test_a_machine_that_is_taken_out_ends_what_it_raised() -> None:
+    """Who is silent is not any more; with the machine back, who is heard can be silent again."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0), reading(2, 5)), tick(SILENT + 1))
+    text = ruleset.SHIPPED.read_text("utf-8").split('[[rule]]\nkind = "device_silent"')[0]
+    assert brief(engine.adopt(ruleset.parse(text), moment(2000))) == [(1, "device_silent", "clear", 2000)]
+    assert play(engine, tick(9e6)) == []
+    assert engine.adopt(changed(), moment(9e6)) == []
+    assert brief(play(engine, batch(reading(1, 9e6)), tick(9e6 + SILENT + 1))) == [
+        (1, "device_silent", "raise", 9e6 + SILENT)
+    ]
+
+
+def test_new_limits_of_silence_forget_nobody() -> None:
+    """Who was heard under three misses is missed after two."""
+    engine = shipped_engine()
+    play(engine, batch(reading(1, 0)))
+    engine.adopt(changed(("misses = 3", "misses = 2")), moment(100))
+    assert brief(play(engine, tick(1201))) == [(1, "device_silent", "raise", 1200)]
+
+
+def test_new_rules_know_the_devices() -> None:
+    """Scopes and thresholds of a new file are those of the devices that are enrolled already."""
+    engine = shipped_engine()
+    person = replace(Registered.strangers([2]), people=["P2"], thresholds=[{"warm": 36.0}], devices=["D2"])
+    engine.enrol(person)
+    fever = '[[rule]]\nkind = "temp_high"\nwhen = "temp >= warm"\nscope = { person = ["P2", "P3"] }\n\n'
+    engine.adopt(
+        changed(
+            ("[thresholds]\n", "[thresholds]\nwarm = 40\n"),
+            ('[[rule]]\nkind = "sos"', f'{fever}[[rule]]\nkind = "sos"'),
+        ),
+        moment(0),
+    )
+    found = play(engine, batch(*(reading(n, 1, temp=37) for n in range(4))))
+    assert [(t.device_id, t.values["warm"]) for t in found] == [(2, 36.0)]

@@ -25,35 +25,36 @@ def read(content: bytes | str, kind: Kind = DEVICES) -> list[Row | LineError]:
 def test_a_file_of_devices(encoding: str, end: str) -> None:
     """Encodings and line ends make no difference; empty cells empty."""
     lines = [
-        "设备编号,行政区划,型号,档案编号,心跳秒数",
-        "BELL-1,430602001,平安钟,YY-1,60",
-        "BELL-2,430602,,,",
+        "设备编号,行政区划,型号,档案编号,心跳秒数,网关",
+        "BELL-1,430602001,平安钟,YY-1,60,3栋网关",
+        "BELL-2,430602,,,,",
     ]
     assert read((end.join(lines) + end).encode(encoding)) == [
-        Row(2, ("BELL-1", "430602001", "平安钟", "YY-1", 60)),
-        Row(3, ("BELL-2", "430602", "", "", 0)),
+        Row(2, ("BELL-1", "430602001", "平安钟", "YY-1", 60, "3栋网关")),
+        Row(3, ("BELL-2", "430602", "", "", 0, "")),
     ]
 
 
 def test_columns_that_are_absent_are_none() -> None:
     """What a file does not speak of is told apart from what it empties."""
-    assert read("region,device\n430602,BELL-1\n") == [Row(2, ("BELL-1", "430602", None, None, None))]
+    assert read("region,device\n430602,BELL-1\n") == [Row(2, ("BELL-1", "430602", *[None] * 4))]
     assert read("档案编号,姓名,联系人1电话\nYY-1,张,\n", PEOPLE) == [
-        Row(2, ("YY-1", "张", None, None, None, None, None, "[]"))
+        Row(2, ("YY-1", "张", *[None] * 6, "[]"))
     ]
-    assert read("person,name\nYY-1,张\n", PEOPLE) == [Row(2, ("YY-1", "张", *[None] * 6))]
+    assert read("person,name\nYY-1,张\n", PEOPLE) == [Row(2, ("YY-1", "张", *[None] * 7))]
 
 
 def test_a_person_with_contacts() -> None:
     """Contacts keep their rank, also where one is left out."""
-    header = "档案编号,姓名,性别,出生年份,电话,住址,备注"
+    header = "档案编号,姓名,性别,出生年份,电话,住址,备注,护理等级"
     header += ",联系人1姓名,联系人1关系,联系人1电话,联系人3姓名,联系人3电话"
     found = read(
-        f'{header}\nYY-1,张桂英,女,1941,+8613907300001,"岳阳楼\n3栋",独居,,,,张强,13900000001\n', PEOPLE
+        f'{header}\nYY-1,张桂英,女,1941,+8613907300001,"岳阳楼\n3栋",独居,一级,,,,张强,13900000001\n', PEOPLE
     )
     (row,) = found
     assert isinstance(row, Row)
-    assert row.values[:-1] == ("YY-1", "张桂英", "female", 1941, "+8613907300001", "岳阳楼 3栋", "独居")
+    card = ("YY-1", "张桂英", "female", 1941, "+8613907300001", "岳阳楼 3栋", "独居", "一级")
+    assert row.values[:-1] == card
     assert json.loads(row.values[-1]) == [{"rank": 3, "name": "张强", "relation": "", "phone": "13900000001"}]
 
 
@@ -97,6 +98,7 @@ DEVICE = st.tuples(
     st.text('平安钟 é,"', max_size=40),
     st.sampled_from(["", "YY-1", "岳0002"]),
     st.one_of(st.just(""), st.integers(1, 604_800).map(str)),
+    st.sampled_from(["", "G-1"]),
 )
 
 

@@ -85,6 +85,16 @@ def test_a_batch_of_the_past_is_older_than_late() -> None:
     assert not [m for m in band.between(67 * SECOND, batch.at, "vitals") if m is not batch]
 
 
+def test_whoever_has_an_episode_sits() -> None:
+    """A walker's steps stand still from the measurement before the run to its last, and go on after it."""
+    band = script()
+    for n, message in enumerate(band.between(0, band.end, "vitals")):
+        message.fields["steps"] = 80 * n
+    HR_HIGH.strike(band, 60 * SECOND, 200 * SECOND)  # measurements at 67, 124, 181, 238
+    steps = [message.fields["steps"] for message in band.between(0, 400 * SECOND, "vitals")]
+    assert steps == [0, 0, 0, 0, 0, 80, 160]
+
+
 STATES = [
     ("bell", plots_states.mains, 100, [("mains_lost", 1, 340, "carebell")]),
     ("bell", plots_states.mains_gone, 100, [("mains_lost", 1, None, "")]),
@@ -111,6 +121,8 @@ STATES = [
     ("band", plots_states.removed_and_worn, 100, [("removed", 1, 460, "carebell")]),
     # the first measurement after 100 + 360 = 460: 466 (k=8)
     ("band", plots_states.removed_and_measured, 100, [("removed", 1, 466, "carebell")]),
+    ("band", plots_states.area_left, 100, [("area_left", 1, None, "")]),
+    ("band", plots_states.area_left_and_entered, 100, [("area_left", 1, 160, "")]),
     ("bell", plots_states.silent_for_a_while, 200, []),
 ]
 

@@ -1,0 +1,1 @@
+"""Each machine by itself, on arrays."""
