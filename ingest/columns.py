@@ -7,12 +7,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from schemas.clock import SECOND
-from schemas.readings import ABSENT, READING, VALUES, Columns, Event, Quality
+from schemas.readings import ABSENT, READING, TS_NEWEST, TS_OLDEST, VALUES, Columns, Event, Quality
 from schemas.topics import Channel
 
-OLDEST: Final = 30 * 86_400 * SECOND
-NEWEST: Final = 300 * SECOND
-"""A device's time counts if it lies between these, before and after its receipt."""
 LATE: Final = 600 * SECOND
 """What was measured longer ago than this goes to the history and is not judged."""
 
@@ -120,7 +117,7 @@ def _judge_time(readings: Columns) -> None:
     missing = sent == ABSENT
     retained = ~readings["alive"] & (readings["event"] == Event.NONE)  # nobody knows how old it is
     at = np.where(missing, received, np.clip(sent, -(2**53), 2**53) * 1000)
-    future, epoch = at > received + NEWEST, at < received - OLDEST
+    future, epoch = at > received + TS_NEWEST, at < received - TS_OLDEST
     late = ~missing & ~epoch & (at < received - LATE)
     readings["ts"] = np.where(future | epoch, received, at)
     readings["quality"] = np.select(

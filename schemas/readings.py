@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.clock import SECOND
 from schemas.topics import Lane
 
 Columns = npt.NDArray[np.void]
@@ -57,6 +58,10 @@ class Quality(IntEnum):
     UNREADABLE = 6
     RETAINED = 7
 
+
+TS_OLDEST: Final = 30 * 86_400 * SECOND
+TS_NEWEST: Final = 300 * SECOND
+"""A device's time counts if it lies between these, before and after its receipt; else the receipt does."""
 
 VALUES = (
     "hr",

@@ -14,7 +14,16 @@ import numpy.typing as npt
 from psycopg import AsyncConnection
 
 from schemas.clock import SECOND, to_datetime, to_microseconds
-from schemas.readings import ABSENT, READING, VALUES, Columns, DeadLetter, Quality
+from schemas.readings import (
+    ABSENT,
+    READING,
+    TS_NEWEST,
+    TS_OLDEST,
+    VALUES,
+    Columns,
+    DeadLetter,
+    Quality,
+)
 from store import sql
 from store.copy import POSTGRES_EPOCH
 from store.duplicates import TABLES
@@ -26,9 +35,9 @@ MOST_BATCHES: Final = 1_000
 """That are read at once: the next ones may be as full as those before were empty."""
 BLOCK: Final = 1_000
 """Batches that are read together if any of them brought something of the span."""
-OLDEST: Final = 31 * 86_400 * SECOND
-NEWEST: Final = 3_600 * SECOND
-"""No row has a `ts` further than this before or after its receipt: ingest/columns.py takes none that has."""
+OLDEST: Final = TS_OLDEST + 86_400 * SECOND
+NEWEST: Final = TS_NEWEST + 3_600 * SECOND
+"""No row has a `ts` further than this before or after its receipt."""
 
 _QUERIES = sql.load("backtest")
 _INGEST = sql.load("ingest")
