@@ -37,10 +37,14 @@ def _judge(rule: EachRule, view: View, fits: Mask | None) -> list[Found]:
 
 
 def decided(rule: EachRule, view: View, place: int, move: Move, said: Expression, **more: Any) -> Found:  # noqa: ANN401
-    """Return a decision that a reading brought, dated by its receipt; `more` is what else made it."""
+    """Return a decision that a reading brought, dated by its receipt; `more` is what else made it.
+
+    Its values say `when` for an expression that is fulfilled, `ended` for one that is not any more.
+    """
     look = view.look
     reading = look.batch.readings[look.row[place]]
-    values: dict[str, Any] = {"when": said.text, "ts": int(reading["ts"])} | view.shown(said, place)
+    holds = "ended" if move is Move.CLEAR and rule.clear is None else "when"
+    values: dict[str, Any] = {holds: said.text, "ts": int(reading["ts"])} | view.shown(said, place)
     if reading["event"] != Event.NONE:
         values["event"] = Event(reading["event"]).name.lower()
     severity = more.pop("severity", rule.severity)

@@ -94,7 +94,7 @@ class _Run:
             elif held.active and due == _ceases(rule, held):
                 held.active = False
                 newest = held.times[-1]
-                self._say(of, Move.CLEAR, due, held, when=rule.when.text, since=newest, after=rule.within)
+                self._say(of, Move.CLEAR, due, held, ended=rule.when.text, since=newest, after=rule.within)
             elif step := _next(rule, held) if held.active else None:
                 held.severity = step.severity
                 self._say(of, Move.STEP, due, held, since=held.raised, after=step.after)

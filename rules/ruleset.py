@@ -34,7 +34,7 @@ _MANY_PARTS: Final = re.compile(r"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){20}""
 """So many of one rule are told."""
 _BIGGEST: Final = 1e9
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_TAKEN: Final = {*VALUES, *STATES, "event", "when", "ts", "since", "hits", "after"}
+_TAKEN: Final = {*VALUES, *STATES, "event", "when", "ended", "ts", "since", "hits", "after"}
 """Names that a threshold cannot have: expressions or explanations know them already."""
 _KIND_OF: Final = {
     "fall": "fall",

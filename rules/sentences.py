@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
-from rules.expression import SINCE, STATES, Index, Mask, compile_expression
+from rules.expression import SINCE, STATES
 from schemas.alarms import (
     EVENT_ZH,
     KINDS,
@@ -23,7 +21,6 @@ from schemas.alarms import (
     remark_zh,
 )
 from schemas.clock import SECOND
-from schemas.errors import UsageError
 from schemas.readings import VALUES, Event
 
 _SHANGHAI: Final = timezone(timedelta(hours=8), "CST")  # one zone, no summer time: needs no zone files
@@ -160,9 +157,10 @@ WORDS: Final[dict[str, Words]] = {
     "note": Words("{}", "{}", _text),
     "ts": Words("设备时间 {}", "device time {}", moment),
     "when": Words("条件 {}", "condition {}", _text),
+    "ended": Words("不再符合条件 {}", "no longer {}", _text),
 }
 """In the order in which they are said."""
-_OF_READINGS: Final = {*VALUES, *STATES, "event", "since", "hits", "after", "severity", "ts", "when"}
+_OF_READINGS: Final = {*VALUES, *STATES, "event", "since", "hits", "after", "severity", "ts", "when", "ended"}
 """What a rule with a condition stores itself; what else there is, is a threshold, however it is called."""
 _ENDS: Final = frozenset({"cleared", "closed"})
 _CHANGED: Final = "规则已更改"
@@ -194,37 +192,7 @@ def log_zh(kind: str, verb: str, values: Mapping[str, Any]) -> str:
         return "不再属于区域中断，重新列出"
     if verb in _ENDS and not values:
         return _PLAIN.get(kind, _CHANGED)
-    if verb in _ENDS and "when" in values and not _is_so(values):
-        rest = _sentence({name: value for name, value in values.items() if name != "when"}, zh=True)
-        return "，".join(filter(None, (rest, f"不再符合条件 {values['when']}")))
     return _sentence(values, zh=True)
-
-
-class _Seen:
-    """What an expression saw of one reading, by the values that were stored."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def number(self, name: str) -> np.float64:
-        return np.float64(self._values.get(name, np.nan))
-
-    def happened(self, event: Event) -> Mask:
-        return np.array(self._values.get("event") == event.name.lower())
-
-    def bears(self, _fields: frozenset[str], _events: frozenset[Event]) -> Mask:
-        return np.array(True)  # noqa: FBT003 - one reading
-
-    def part(self, _places: Index) -> "_Seen":
-        return self
-
-
-def _is_so(values: Mapping[str, Any]) -> bool:
-    """Say whether the condition holds that an end tells of: that of `clear` does, the one that ended not."""
-    try:
-        return bool(compile_expression(str(values["when"]), values.keys()).judge(_Seen(values))[0])
-    except (UsageError, TypeError, ValueError):  # something was absent, or is of another release
-        return False
 
 
 def _is_told(name: str, value: Any) -> bool:  # noqa: ANN401 - of Say
@@ -233,7 +201,7 @@ def _is_told(name: str, value: Any) -> bool:  # noqa: ANN401 - of Say
 
 
 def _sentence(values: Mapping[str, Any], *, zh: bool) -> str:
-    known = _OF_READINGS if "when" in values else WORDS.keys()
+    known = _OF_READINGS if values.keys() & {"when", "ended"} else WORDS.keys()
     parts = []
     for name, words in WORDS.items():
         if name in known and _is_told(name, values.get(name)):

@@ -8,6 +8,7 @@ import pytest
 from rules.engine import Engine
 from rules.machine import PER_TICK, Registered
 from schemas.alarms import Severity
+from schemas.clock import SECOND
 from schemas.readings import Batch, Columns, Event
 from tests.unit.kit import MINUTE, batch, engine_of, moment, play, reading
 
@@ -324,6 +325,24 @@ def test_what_is_told_can_be_written_as_json() -> None:
     """An infinite pulse is high, and is not shown."""
     (raised,) = play(engine_of(rule(when="hr >= high")), batch(reading(1, 0, hr=np.inf)))
     assert "hr" not in raised.values
+
+
+@pytest.mark.parametrize(
+    ("clear", "said"),
+    [("", {"ended": "temp >= 38"}), ('clear = "temp < 37"', {"when": "temp < 37"})],
+)
+def test_a_clear_tells_what_holds_or_what_does_not_any_more(clear: str, said: dict[str, str]) -> None:
+    """With a condition of its own that one; else that of the rule has ended."""
+    engine = engine_of(rule(clear, when="temp >= 38"))
+    _, cleared = play(engine, batch(reading(1, 0, temp=39)), batch(reading(1, 1, temp=36)))
+    assert cleared.values == said | {"ts": moment(1), "temp": 36.0}
+
+
+def test_a_count_that_is_past_tells_what_does_not_come_any_more() -> None:
+    """Since when, and after how long."""
+    engine = engine_of(rule("count = 2", 'within = "9s"', when="temp >= 38"))
+    found = play(engine, batch(reading(1, 0, temp=39)), batch(reading(1, 1, temp=39)), tick(60))
+    assert found[-1].values == {"ended": "temp >= 38", "since": moment(1), "after": 9 * SECOND}
 
 
 @pytest.mark.parametrize("at", range(1, 9))
