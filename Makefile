@@ -4,14 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup dev demo test check bench bench-layout bench-history soak generate run lock
+.PHONY: help setup dev demo test check bench bench-layout bench-history soak soak-month generate run lock
 
 PYTHON ?= python3
 BIN := .venv/bin
 # A prompt would hang where nobody sits before the screen.
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # bash counts its own age in a variable named SECONDS, so only the command line of make may set it.
-DEMO_ARGUMENTS := $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS))
+DEMO_ARGUMENTS := $(if $(filter command,$(origin SECONDS)),--seconds $(SECONDS)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 help:  ## what can be done here | make
 	@echo 'carebell: from a device'\''s MQTT message to an alarm that somebody handles.'
@@ -24,7 +24,7 @@ setup: .venv/runtime  ## make .venv with what carebell needs, from the lock | ma
 dev: .venv/dev  ## the same with the tools for test and check | make dev
 	@echo 'Ready: $(BIN)/pytest, $(BIN)/ruff, $(BIN)/mypy, $(BIN)/lint-imports'
 
-demo: .venv/runtime  ## the whole line on embedded parts, with a town that misbehaves | make demo SECONDS=40
+demo: .venv/runtime  ## the whole line on embedded parts, with devices that misbehave | make demo SECONDS=40; SCENARIO=tower-down
 	@$(BIN)/carebell demo $(DEMO_ARGUMENTS)
 
 test: .venv/dev  ## every test, on a real mosquitto and a real TimescaleDB | make test ARGS="tests/unit -k sos"
@@ -48,7 +48,12 @@ bench-history: .venv/dev  ## time the boards over 20 million rows and 100,000 de
 
 soak: .venv/dev  ## random faults under load, round after round; each can be replayed | make soak ROUNDS=50 SEED=1
 	@tests/services.sh install
+	@$(BIN)/python -m pytest -m long
 	@$(BIN)/python -m tests.fault.soak --rounds $(or $(ROUNDS),10) $(if $(SEED),--seed $(SEED))
+
+soak-month: .venv/dev  ## 1,000 simulated people for 30 days, every fault; 45 minutes, an audit | make soak-month DAYS=3 SEED=5
+	@tests/services.sh install
+	@$(BIN)/python -m tests.month $(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED))
 
 run: .venv/runtime carebell.toml  ## serve with carebell.toml, at first copied from schemas/sample.toml | make run
 	@$(BIN)/carebell serve --config carebell.toml

@@ -15,6 +15,7 @@ from bench.fleets import fleet, growth
 from bench.ground import Ground, ground
 from bench.judging import judged
 from bench.machine import NotMeasuredError
+from bench.mapping import mapped
 from bench.scale import Scale
 from bench.table import Line, Part, not_measured, whole
 from ops.parts import PartError, scratch_dir
@@ -37,8 +38,9 @@ SOS = "SOS: publish to committed alarm"
 EMBEDDED = "The line on embedded parts: rumqttd + PostgreSQL, no history"
 FLEETS = "Memory and start-up"
 RULES = "Rules: the engine alone, one core"
+MAPPED = "Vendors' JSON: the decoder alone, one core"
 FILLING = "Filling"
-ORDER = (LINE, CEILINGS, *contest.PEERS, STEPS, SOS, FLEETS, EMBEDDED, RULES, FILLING)
+ORDER = (LINE, CEILINGS, *contest.PEERS, STEPS, SOS, FLEETS, EMBEDDED, RULES, MAPPED, FILLING)
 
 
 @dataclass
@@ -71,6 +73,10 @@ class Bench:
             with self.console.status("rules"):
                 found = judged(self.scale)
             self._add(RULES, found.lines(), asdict(found))
+        async with self._may_fail(MAPPED):
+            with self.console.status("mapped JSON"):
+                vendors = mapped(self.scale.mapped)
+            self._add(MAPPED, vendors.lines(), asdict(vendors))
         self.parts.sort(key=lambda part: ORDER.index(part.name))
 
     @asynccontextmanager

@@ -31,6 +31,8 @@ class Scale:
     """Devices of the engine alone; twice as many readings go through it."""
     judged_alone: int = 20_000
     """Readings that are judged one at a time."""
+    mapped: int = 20
+    """Batches of 5,000 vendors' messages of each shape that are decoded."""
     patience: float = 300.0
     """Seconds after which rows that have not come are given up."""
 
@@ -52,6 +54,7 @@ QUICK = Scale(
     peer_rate=1_000.0,
     judged=20_000,
     judged_alone=1_000,
+    mapped=1,
     patience=20.0,
 )
 """A smoke run: every part in under a minute; its figures mean nothing."""

@@ -7,19 +7,19 @@ What was acknowledged is known at any moment, also when the connection dies in t
 import asyncio
 import contextlib
 import secrets
-import ssl
 import time
 
 import mqtt5
 import numpy as np
 
+from device_sims.crowd.ring import Ring
+from device_sims.crowd.wire import trust
 from device_sims.load import Load, Outcome
 from device_sims.stamp import CHANNELS, Ints, Stamp
 from schemas.clock import Clock
 from schemas.errors import FatalError, WeatherError
 from schemas.settings import BrokerSettings
 
-_IDS = 65_536
 _TICK = 0.002
 _PING_AFTER = 15.0
 _REPLY_TIMEOUT = 10.0
@@ -37,7 +37,7 @@ async def burst(broker: BrokerSettings, load: Load, clock: Clock | None = None) 
     later ends the burst and is told in the outcome.
     """
     load.check()
-    tls = ssl.create_default_context(cafile=broker.ca_file or None) if broker.tls else None
+    tls = trust(broker)
     loop = asyncio.get_running_loop()
     shown = clock or Clock()
     try:
@@ -49,27 +49,6 @@ async def burst(broker: BrokerSettings, load: Load, clock: Clock | None = None) 
         raise WeatherError(f"no broker at {broker.host}:{broker.port}: {error}") from error
 
 
-class _Ring:
-    """Packet ids: those that are free, and which message each of the others bears."""
-
-    def __init__(self) -> None:
-        self._free = np.arange(1, _IDS + 1, dtype=np.int64)
-        self._head, self._tail = 0, _IDS - 1
-        self._bears = np.zeros(_IDS, np.int64)
-
-    def take(self, numbers: Ints) -> Ints:
-        places = (self._head + np.arange(len(numbers))) % _IDS
-        self._head += len(numbers)
-        ids = self._free[places]
-        self._bears[ids] = numbers
-        return ids
-
-    def give_back(self, ids: Ints) -> Ints:
-        self._free[(self._tail + np.arange(len(ids))) % _IDS] = ids
-        self._tail += len(ids)
-        return self._bears[ids]
-
-
 class _Connection(asyncio.Protocol):
     """One connection: fills the window whenever PUBACKs come in, or at each tick where a rate is set."""
 
@@ -77,7 +56,7 @@ class _Connection(asyncio.Protocol):
         self._broker, self._load, self._clock = broker, load, clock
         names = CHANNELS if load.channel == "mix" else (load.channel,)
         self._stamps = [Stamp(name, load.region, load.prefix, with_ts=load.with_ts) for name in names]
-        self._ring = _Ring()
+        self._ring = Ring()
         self._rest = b""
         self._writable = True
         self._window = load.window
@@ -127,6 +106,9 @@ class _Connection(asyncio.Protocol):
             await asyncio.wait([self._done], timeout=_TICK)
             self._fill()
             idle = time.perf_counter() - self._spoke
+            if idle > _REPLY_TIMEOUT and self._in_flight and not self._done.done():
+                self._lost = f"no PUBACK for {_REPLY_TIMEOUT:g} s"
+                self._done.set_result(None)
             if idle > _PING_AFTER and not self._transport.is_closing():
                 self._write(mqtt5.PingReqPacket().write())
 
@@ -206,8 +188,9 @@ class _Connection(asyncio.Protocol):
             self._lost = f"the broker said {packet.reason_code.name.lower()}"
 
     def _take_acks(self, ids: Ints, refused: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
-        numbers = self._ring.give_back(ids)
-        good = numbers[~refused]
+        mine = self._ring.once(ids)
+        numbers = self._ring.give_back(ids[mine])
+        good = numbers[~refused[mine]]
         self._acked.append(good)
         self._acked_count += len(good)
         self._refused += len(numbers) - len(good)

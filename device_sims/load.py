@@ -1,9 +1,15 @@
 """A load for a broker and what came of it."""
 
+import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from device_sims.stamp import CHANNELS, FIRST_SEQ, NUMBER_DIGITS, Ints
 from schemas.errors import UsageError
+from schemas.topics import DEVICE_PATTERN, REASONS, REGION_PATTERN
+
+MOST_IN_FLIGHT: Final = 65_000
+"""A little below the number of packet ids."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,24 @@ class Load:
 
     def check(self) -> None:
         """Raise UsageError that names what is wrong."""
+        if not all(0 <= each < math.inf for each in (self.count, self.seconds, self.rate)):
+            raise UsageError("count, seconds and rate are numbers from 0 up")
         if not self.count and not self.seconds:
-            raise UsageError("a burst needs count or seconds")
+            raise UsageError("a load needs count or seconds")
         if self.channel not in (*CHANNELS, "mix"):
             raise UsageError(f"channel = {self.channel!r}: allowed are {', '.join(CHANNELS)}, mix")
         if not 1 <= self.devices < 10**NUMBER_DIGITS or not FIRST_SEQ <= self.first_seq < 9 * FIRST_SEQ:
             raise UsageError(f"devices below 10^{NUMBER_DIGITS} and first_seq of ten digits, please")
+        if not 1 <= self.window <= MOST_IN_FLIGHT:
+            raise UsageError(f"window = {self.window}: allowed are 1 to {MOST_IN_FLIGHT}")
+        if not DEVICE_PATTERN.fullmatch(self.name(0)):
+            raise UsageError(f"prefix = {self.prefix!r}: {REASONS['bad_device']}")
+        if not REGION_PATTERN.fullmatch(self.region):
+            raise UsageError(f"region = {self.region!r}: {REASONS['bad_region']}")
+
+    def name(self, device: int) -> str:
+        """Return the device id of the device of this number, from 0."""
+        return f"{self.prefix}{device:0{NUMBER_DIGITS}d}"
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,5 @@ class Outcome:
         """Return (device, seq) of every message that the broker took over."""
         load = self.load
         return {
-            (f"{load.prefix}{number % load.devices:0{NUMBER_DIGITS}d}", load.first_seq + number)
-            for number in self._acked.tolist()
+            (load.name(number % load.devices), load.first_seq + number) for number in self._acked.tolist()
         }

@@ -31,7 +31,7 @@ _BROKEN = (
 )
 """Channel, payload and the reason for which the whole message is dead."""
 
-_ASTRAY = (
+ASTRAY = (
     ("carebell/v1/yueyang/{device}/heartbeat", "bad_region"),
     ("carebell/v1/43060/{device}/vitals", "bad_region"),
     ("carebell/v1/{region}/{device} 2/heartbeat", "bad_device"),
@@ -148,8 +148,13 @@ def _stringify(message: Message) -> None:
 
 
 def _duplicate(script: Script, message: Message) -> None:
-    """Send it twice; a call is repeated at once, so that nothing comes between."""
+    """Send it twice; a call is repeated at once, so that nothing comes between.
+
+    Not what is old by a clock of another zone: that it is corrected depends on what is known of the clock.
+    """
     if message.dead or not message.numbered or message.retain:
+        return
+    if message.clock is DeviceClock.ZONE and message.readings:
         return
     rng = script.rng
     span = (SECOND // 10, 2 * SECOND)
@@ -164,7 +169,7 @@ def _garble(script: Script) -> None:
     rng = script.rng
     at = max(_moment(script), min(MINUTE, script.end // 2))
     if _chance(rng, 0.3):
-        topic, reason = rng.choice(_ASTRAY)
+        topic, reason = rng.choice(ASTRAY)
         topic = topic.format(device=script.device.name, region=script.device.region)
         script.say(at, "astray", raw=b'{"battery":80,"hr":70}', topic=topic, dead=(reason, True))
         return

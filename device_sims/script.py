@@ -79,8 +79,8 @@ class Message:
 
     @property
     def timed(self) -> bool:
-        """Say whether the rows' time is a function of the payload alone."""
-        return self.clock is DeviceClock.RIGHT and self.raw is None
+        """Say whether the rows' time is a function of the payload alone; whole hours ahead are corrected."""
+        return self.clock in (DeviceClock.RIGHT, DeviceClock.ZONE) and self.raw is None
 
     def payload(self, start: int) -> bytes:
         """Return the bytes, with times as the device's clock shows them; `start` in epoch microseconds."""

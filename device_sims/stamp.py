@@ -16,7 +16,7 @@ Ints = npt.NDArray[np.int64]
 
 NUMBER_DIGITS = 7
 SEQ_DIGITS = 10
-FIRST_SEQ = 10 ** (SEQ_DIGITS - 1)
+FIRST_SEQ: int = 10 ** (SEQ_DIGITS - 1)
 _TS_DIGITS = 13
 _VALUE_DIGITS = 2
 _LOWEST_VALUE, _VALUES = 60, 40
@@ -47,10 +47,11 @@ class Stamp:
         body = len(packet) - len(payload)
         self._row: Bytes = np.frombuffer(packet, np.uint8)
         self._packet_id = slice(body - 3, body - 1)  # two bytes, then the length of no properties
-        self._number = _place(packet, _NUMBER)
-        self._seq = _place(packet, _SEQ)
-        self._value = _place(packet, _VALUE, after=self._seq.stop)
-        self._ts = _place(packet, _TS) if with_ts else None
+        number_end = self._packet_id.start - len(f"/{channel}")
+        self._number = slice(number_end - NUMBER_DIGITS, number_end)
+        self._seq = _place(packet, _SEQ, body)
+        self._value = _place(packet, _VALUE, self._seq.stop)
+        self._ts = _place(packet, _TS, body) if with_ts else None
 
     def packets(self, packet_ids: Ints, numbers: Ints, seqs: Ints, now: int) -> bytes:
         """Return packets, one for each element; `now` in microseconds since 1970 is their `ts`."""
@@ -64,7 +65,7 @@ class Stamp:
         return table.tobytes()
 
 
-def _place(packet: bytes, mark: str, after: int = 0) -> slice:
+def _place(packet: bytes, mark: str, after: int) -> slice:
     start = packet.index(mark.encode(), after)
     return slice(start, start + len(mark))
 

@@ -8,7 +8,7 @@ bound by `bound_session`.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -102,6 +102,8 @@ class Alarm(_Row):
     suppressed: str | None = Field(description="the area whose outage explains it; it is not before staff")
     rule: int | None = Field(description="number of the rule that raised it, in the file of that version")
     rule_set_id: int | None = Field(description="version of the rules that raised it")
+    drill: Annotated[bool, Field(exclude=True)]
+    """Whether it is of a drill: not for the desk, where a drill looks real until its outcome tells."""
 
     kind_zh: str
     class_zh: str

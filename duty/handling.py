@@ -10,7 +10,8 @@ changes nothing. Why so:
 - dispatching from dispatched sends a further person; it never takes the first one back;
 - nothing leads out of closed: a new activation is a new alarm.
 
-That a technical alarm closes itself when its condition clears is the engine's doing and not a verb here.
+That a technical alarm closes itself when its condition clears is the engine's doing and not a verb here; nor
+is it one that a drill's calls close when it ends (duty/drills.py).
 """
 
 import re
@@ -55,8 +56,8 @@ DONE: Final = {
 
 VERB_ZH: Final = {Verb.ACKNOWLEDGE: "确认", Verb.DISPATCH: "派人", Verb.CLOSE: "关闭"}
 
-OUTCOMES: Final = tuple(outcome for outcome in Outcome if outcome is not Outcome.CLEARED)
-"""What a person may close with: everything but the outcome of an alarm that closed itself."""
+OUTCOMES: Final = tuple(outcome for outcome in Outcome if outcome not in (Outcome.CLEARED, Outcome.DRILL))
+"""What a person may close with: not the outcomes of an alarm that closed itself and of a drill that ended."""
 
 ENGINE: Final = "carebell"
 """The engine signs the log with this name, so that no person may."""

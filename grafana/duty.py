@@ -62,6 +62,19 @@ def board() -> Dashboard:
                     name: [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})]
                     for name, colour in {"生命": p.RED, "健康": p.ORANGE, "技术": p.BLUE}.items()
                 },
-            ).description("每个坐席平稳时约 10 分钟 1 条；10 分钟超过 10 条即为告警洪水。")
+            ).description("每个坐席平稳时约 10 分钟 1 条；10 分钟超过 10 条即为告警洪水。不含演练。")
+        )
+        .with_panel(
+            p.listing(
+                "已结束的演练",
+                "duty_drills",
+                {
+                    "开始": p.TIME,
+                    "结束": p.TIME,
+                    "平均确认用时": p.AGE,
+                    "最长确认用时": p.AGE,
+                },
+                height=6,
+            ).description("演练的告警不计入各项统计，结束时自动关闭并标为“演练”。")
         )
     )

@@ -19,6 +19,7 @@ from ingest.webhook import Webhook
 from schemas.messages import Unstored
 from schemas.readings import Delivery
 from schemas.settings import Settings
+from schemas.sources.compiled import Sources
 from schemas.topics import Lane, unstored
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,10 @@ LONGEST_BACKOFF: Final = 5.0
 class Announcer:
     """What is not stored yet, and the ways to announce it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Nothing is looked at before `run`."""
+    def __init__(self, settings: Settings, sources: Sources) -> None:
+        """Nothing is looked at before `run`; `sources` read what vendors' devices say."""
         self._broker = settings.broker
-        self._calls = Calls()
+        self._calls = Calls(sources)
         self._webhook = Webhook(settings.announce.webhook, self._calls) if settings.announce.webhook else None
 
     def stored(self, deliveries: Sequence[Delivery]) -> None:

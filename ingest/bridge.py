@@ -5,14 +5,17 @@ import gc
 import logging
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from psycopg import AsyncConnection
 
 from ingest import metrics
 from ingest.announce import Announcer
 from ingest.canary import run_canary
+from ingest.clocks import Clocks
 from ingest.disk import watch_disk
 from ingest.downlink import run_downlink
 from ingest.dropped import Dropped
@@ -22,6 +25,7 @@ from ingest.recorder import Recorder
 from ingest.redrive import Redrive
 from ingest.registry import Registry, registered
 from ingest.source import Source
+from ingest.states import States
 from ingest.watchdog import STALLED, watch_line
 from rules import ruleset
 from rules.engine import PIECE, Engine
@@ -30,15 +34,20 @@ from rules.ruleset import RuleSet
 from schemas.clock import to_datetime
 from schemas.errors import UsageError
 from schemas.settings import Settings
+from schemas.sources import mapping
+from schemas.sources.compiled import Sources
 from schemas.topics import Lane
-from store import restore
+from store import restore, sql
 from store.restore import Committed, Device
 from store.writer import Store
 
 log = logging.getLogger(__name__)
 
+_QUERIES: Final = sql.load("ingest")
 COLLECT: Final = (100_000, 20, 20)
 """Objects of one batch wait for their commit: a search for garbage among them finds none."""
+CLOCKS_EVERY: Final = 2.0
+"""Seconds between two looks at which clocks are known to be wrong by now."""
 READ_AT_ONCE: Final = 20
 """Batches that a restore holds in memory."""
 
@@ -47,18 +56,22 @@ class Bridge:
     """The engine, the store and the sessions."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the rules; raises UsageError if they are wrong. Nothing is connected yet."""
+        """Read rules and sources; raises UsageError if they are wrong. Nothing is connected yet."""
         self._settings = settings
         self._clock = settings.clock.clock()
         path = Path(settings.ingest.rules) if settings.ingest.rules else ruleset.SHIPPED
         self.engine = _engine(settings, ruleset.load(path))
+        self._source_texts = mapping.texts(settings.ingest.sources)
+        self._states = States()
+        self._clocks = Clocks()
         self.store = Store(settings, self.engine, sent=self._sent)
         self.registry = Registry(self, settings.ingest)
         self._admitted: dict[int, Device] = {}
         self.redrive = Redrive(settings.database.url)
         self.news = News(settings.database.url, self.redrive.ask)
         self._dropped = Dropped(self.store, self._clock)
-        self.announcer = Announcer(settings)
+        self._sources = Sources(mapping.load(self._source_texts))
+        self.announcer = Announcer(settings, self._sources)
         self.source = Source(
             settings,
             self._clock,
@@ -67,8 +80,12 @@ class Bridge:
             enrol=self._enrol,
             forgive=self._forgive,
             learn_news=self._learn_news,
+            has_news=lambda: self.news.waits,
             stored=self.announcer.stored,
             redrive=self.redrive,
+            sources=self._sources,
+            states=self._states,
+            clocks=self._clocks,
         )
 
     async def run(self) -> None:
@@ -88,10 +105,11 @@ class Bridge:
             group.create_task(self._dropped.run(self._settings.broker))
             group.create_task(self.announcer.run(self.source))
             group.create_task(watch_disk(self._settings))
+            group.create_task(self._set_clocks())
             group.create_task(watch_line())
             group.create_task(self.news.run(self.source.wake))
             group.create_task(self.redrive.run(self.source.wake))
-            group.create_task(run_line(self.source, self.store, self.engine))
+            group.create_task(run_line(self.source, self.store, self.engine, self.registry.drill_ids))
 
     async def restore(self) -> None:
         """Rebuild memory from the database: start-up and recovery are this one path."""
@@ -101,8 +119,9 @@ class Bridge:
             self._learn(part)
         replayed, version = await self._replay(chosen)
         self.engine.begin(await restore.held_open(self.store))
+        self._states.learn(await restore.states(self.store, self._sources.names))
         if isinstance(self.engine, Recorder):
-            await self.engine.start(self.store, self.registry)
+            await self.engine.start(self.store, self.registry, self._states, self._source_texts)
         await restore.ledgers(self.store)
         self.store.rule_set_id = version or chosen.number
         if self.engine.rules is not chosen.rules:  # a start with other rules is a change like any other
@@ -192,7 +211,7 @@ class Bridge:
 
     def _learn(self, devices: list[Device]) -> None:
         for each in devices:
-            self.registry.learn(each.device, each.device_id, self_registered=each.self_registered)
+            self.registry.enter(each)
         self.engine.enrol(registered(devices))
 
     def _learn_news(self) -> bool:
@@ -204,13 +223,25 @@ class Bridge:
         return bool(devices)
 
     async def register(self, devices: dict[str, str | None]) -> dict[str, int]:
-        """Register strangers, name to region; what they say of themselves is what a restart will read."""
+        """Register strangers, name to region; what is learnt of them is what a restart will read.
+
+        Their first message may be here before the news of them: the registry knows who is none, above all
+        who is of a drill.
+        """
         ids = await self.store.register(devices)
-        for name, device_id in ids.items():
+        for name, device_id in ids.items():  # for whom somebody deletes this instant
             self._admitted[device_id] = Device(
                 device_id, name, "", None, self_registered=True, region=devices[name] or ""
             )
+        self._admitted |= {each.device_id: each for each in await self._read(list(ids.values()))}
         return ids
+
+    async def _read(self, device_ids: list[int]) -> list[Device]:
+        async def work(connection: AsyncConnection) -> list[Device]:
+            rows = await connection.execute(_QUERIES["devices_of"], {"device_ids": device_ids})
+            return [Device(*row) for row in await rows.fetchall()]
+
+        return await self.store.connection.run(work)
 
     async def _session_lost(self, lane: Lane, connection_number: int) -> None:
         """Forget the packet ids of a session that the broker lost; the very first one is no loss."""
@@ -221,6 +252,14 @@ class Bridge:
 
     def _enrol(self, device_ids: list[int]) -> None:
         self._learn([self._admitted.pop(device_id) for device_id in device_ids])
+
+    async def _set_clocks(self) -> None:
+        """Let the registry know which clocks are wrong by hours; from there everybody learns it."""
+        while True:
+            await asyncio.sleep(CLOCKS_EVERY)
+            if found := self._clocks.take():
+                log.warning("%d clocks are fast by other hours than was known: %s", len(found), _some(found))
+                await self.store.set_clocks(found)
 
     def _sent(self) -> None:
         self.source.meanwhile()
@@ -237,7 +276,7 @@ class Bridge:
             metrics.WAITING.labels(lane.name.lower()).set(session.inbox.count)
             metrics.LAG.labels(lane.name.lower()).set(self.source.lag(lane))
         metrics.RETRIES.set(self.store.connection.retries)
-        metrics.DEVICES.set(len(self.registry))
+        metrics.DEVICES.set(len(self.registry) - len(self.registry.drill_ids))
         return {
             "urgent_session": self.source.sessions[Lane.URGENT].connected,
             "broker": self.source.online,
@@ -246,6 +285,11 @@ class Bridge:
             "line": time.time() - metrics.line_finished() < STALLED,
             "canary": self.source.canary.is_back,
         }
+
+
+def _some(found: dict[int, int]) -> str:
+    """Show the first of the devices by number, and by how many hours they are fast."""
+    return ", ".join(f"{device_id} {hours:+d} h" for device_id, hours in islice(found.items(), 5))
 
 
 def _engine(settings: Settings, rules: RuleSet) -> Engine:

@@ -8,15 +8,17 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from ingest.decode import sender
+from ingest.vendors import hear
 from schemas import topics
 from schemas.clock import to_datetime
 from schemas.messages import ADAPTERS, Unstored
-from schemas.readings import KEPT_BYTES, Delivery
+from schemas.readings import CALLS, KEPT_BYTES, Delivery
+from schemas.sources.compiled import Sources
 from schemas.topics import Channel, Lane
 
 AFTER: Final = 2.0
@@ -32,12 +34,23 @@ _TELEMETRY = {channel.name.lower()[-4:] for channel in Channel if channel not in
 _Key = tuple[int, str, bytes]
 
 
+class Heard(NamedTuple):
+    """Who calls and how; `event` is None if the payload does not tell."""
+
+    device: str
+    region: str | None
+    channel: Channel
+    event: str | None
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One call for help; `told_at` belongs to MQTT, what is posted to the webhook."""
 
     delivery: Delivery
     since: float
+    heard: Heard | None = None
+    """Of a vendor's message; one of the contract tells it when it is asked for."""
     stored_at: float | None = None
     told_at: float | None = None
     is_over: bool = False
@@ -48,20 +61,26 @@ class Call:
     def message(self, now: float) -> Unstored:
         """Return what is to be said of it now; it is read only here, for most calls are stored in time."""
         topic, payload = self.delivery.topic, self.delivery.payload
-        channel = topics.life_channel(topic) or Channel.SOS
-        device, region, _ = sender(topic)
+        heard = self.heard or _heard(topic, payload)
         fields: dict[str, Any] = {
             "state": "unstored" if self.stored_at is None else "stored",
-            "device": device or topics.UNKNOWN,
-            "region": region,
-            "channel": channel.name.lower(),
-            "event": _event(channel, payload),
+            "device": heard.device,
+            "region": heard.region,
+            "channel": heard.channel.name.lower(),
+            "event": heard.event,
             "topic": topic[:SHOWN],
             "received_at": to_datetime(self.delivery.received_at),
             "waiting": round((now if self.stored_at is None else self.stored_at) - self.since, 1),
             "payload": payload[: 4 * SHOWN].decode(errors="replace")[:SHOWN],
         }
         return Unstored(**fields)
+
+
+def _heard(topic: str, payload: bytes) -> Heard:
+    """Return who calls on a topic of the contract."""
+    channel = topics.life_channel(topic) or Channel.SOS
+    device, region, _ = sender(topic)
+    return Heard(device or topics.UNKNOWN, region, channel, _event(channel, payload))
 
 
 def _event(channel: Channel, payload: bytes) -> str | None:
@@ -78,8 +97,9 @@ def _event(channel: Channel, payload: bytes) -> str | None:
 class Calls:
     """The calls that wait for their commit, oldest first, and those whose commit is still to be told."""
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, sources: Sources | None = None) -> None:
+        """Start with none; `sources` read what vendors' devices say."""
+        self._sources = sources or Sources()
         self._waiting: dict[_Key, Call] = {}
         self._stored: list[Call] = []
         self._newest: dict[Lane, Delivery] = {}
@@ -94,12 +114,26 @@ class Calls:
             if delivery is seen:
                 break
             newest = newest or delivery
-            if _calls_for_help(lane, delivery.topic):
-                found.append(delivery)
+            if call := self._call(lane, delivery, now):
+                found.append(call)
         if newest:
             self._newest[lane] = newest
-        for delivery in reversed(found):
-            self._waiting.setdefault(_key(delivery), Call(delivery, now))
+        for call in reversed(found):
+            self._waiting.setdefault(_key(call.delivery), call)
+
+    def _call(self, lane: Lane, delivery: Delivery, now: float) -> Call | None:
+        """Return the call that a message is, None if it is none."""
+        said = hear(self._sources, delivery, KEPT_BYTES) if lane is Lane.URGENT else None
+        if said is None:
+            return Call(delivery, now) if _calls_for_help(lane, delivery.topic) else None
+        for record in said.records:
+            if record.event in CALLS and record.on:
+                device = topics.vendor_device(record.device) or topics.UNKNOWN
+                is_named = record.readable and record.channel in topics.LIFE_CHANNELS
+                event = record.event.name.lower() if is_named else None
+                channel = Channel.FALL if record.channel is Channel.FALL else Channel.SOS
+                return Call(delivery, now, Heard(device, None, channel, event))
+        return None
 
     def stored(self, deliveries: Sequence[Delivery], now: float) -> None:
         """Take off the calls among the messages of a batch that is committed."""

@@ -4,7 +4,6 @@ Nothing that a client can send raises here. What cannot be read becomes a dead l
 as a life alarm's does, it also becomes a reading that alarms (promise P2).
 """
 
-import hashlib
 import logging
 import zlib
 from collections.abc import Iterable, Sequence
@@ -15,13 +14,16 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ingest import bulk
-from ingest.columns import Row, as_sent, finish, lay_out
+from ingest import bulk, clocks
+from ingest.columns import Row, as_received, as_sent, finish, lay_out
 from ingest.registry import Registry
+from ingest.states import States
+from ingest.vendors import Vendors
 from schemas import topics
 from schemas.errors import SenderFaultError
 from schemas.messages import ADAPTERS
 from schemas.readings import RECEIPT, Batch, Columns, DeadLetter, Delivery, Event
+from schemas.sources.compiled import Sources
 from schemas.topics import Channel, Lane
 
 log = logging.getLogger(__name__)
@@ -48,19 +50,32 @@ class Route(NamedTuple):
 class Decoder:
     """Turn deliveries into batches, with the registry's ids."""
 
-    def __init__(self, registry: Registry, max_payload: int) -> None:
-        """`max_payload` in bytes; longer ones are dead letters."""
+    def __init__(
+        self,
+        registry: Registry,
+        max_payload: int,
+        sources: Sources | None = None,
+        states: States | None = None,
+    ) -> None:
+        """`max_payload` in bytes; longer ones are dead letters. `states` follow what is decoded."""
         self._registry = registry
         self._max_payload = max_payload
+        self._vendors = Vendors(registry, max_payload, sources or Sources(), states or States())
         self._routes: dict[str, Route] = {}
+        self._registry_version = registry.version
 
     def strangers(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[dict[str, str | None], dict[str, str | None]]:
         """Return the devices not known yet, name to region: those that call for help, and the others."""
+        self._forget_routes()
         life: dict[str, str | None] = {}
         others: dict[str, str | None] = {}
+        vendors: set[str] = set()
         for topic in {each.topic for each in deliveries if each.topic not in self._routes}:
+            if self._vendors.read(topic):
+                vendors.add(topic)
+                continue
             if self._is_known(topic):
                 continue
             device, region, calls = sender(topic)
@@ -70,10 +85,25 @@ class Decoder:
                 life[device] = region
             elif not calls and self._registry.telemetry_id(device) is None:
                 others[device] = region
+        if vendors:
+            self._vendors.note_strangers((each for each in deliveries if each.topic in vendors), life, others)
         return life, {name: region for name, region in others.items() if name not in life}
 
-    def decode(self, lane: Lane, deliveries: Sequence[Delivery], now: int) -> Batch:
-        """Return the batch that these deliveries make; `now` is the clock in microseconds."""
+    def _forget_routes(self) -> None:
+        """Begin anew where the registry has changed: a name may mean another device now."""
+        if self._registry.version != self._registry_version:
+            self._routes.clear()
+            self._vendors.forget_devices()
+            self._registry_version = self._registry.version
+
+    def decode(
+        self, lane: Lane, deliveries: Sequence[Delivery], now: int, *, redriven: bool = False
+    ) -> Batch:
+        """Return the batch that these deliveries make; `now` is the clock in microseconds.
+
+        What is `redriven` is long past: it neither begins nor ends a state.
+        """
+        self._forget_routes()
         batch = Batch(lane, now, deliveries=deliveries)
         routes = [self._routes.get(delivery.topic) for delivery in deliveries]
         batch.receipts = _receipts(deliveries, routes)
@@ -84,11 +114,20 @@ class Decoder:
                 parts, rest = self._plain(batch, routes)
             except Exception:  # a fault of ours: one by one, so that no message blocks the others (P7)
                 log.exception("cannot decode %d messages together", len(deliveries))
+        if not redriven:
+            try:
+                more, rest = self._vendors.plain(batch, rest)
+                parts += more
+            except Exception:  # as above
+                log.exception("cannot decode %d messages of vendors together", len(deliveries))
         rows: list[Row] = []
         for message in rest:
             delivery = deliveries[message]
             try:
-                rows += self._rows(lane, message, delivery, batch)
+                if self._vendors.read(delivery.topic):
+                    rows += self._vendors.rows(message, batch, redriven=redriven)
+                else:
+                    rows += self._rows(lane, message, delivery, batch)
             except SenderFaultError as fault:
                 batch.dead.append(_dead(message, delivery, fault))
                 rows += self._cry(message, delivery)
@@ -98,7 +137,10 @@ class Decoder:
                 batch.dead.append(_dead(message, delivery, ours))
                 rows += self._cry(message, delivery)
         parts.append(as_sent(rows, batch.details))
-        batch.readings = finish(np.concatenate(parts), batch.details)
+        readings = np.concatenate(parts)
+        moved, batch.clocks = clocks.judge(readings, self._registry.clock_hours)
+        batch.readings = finish(readings, batch.details, moved)
+        self._vendors.forget_messages()
         return batch
 
     def _plain(self, batch: Batch, routes: Sequence[Route | None]) -> tuple[list[Columns], list[int]]:
@@ -165,15 +207,11 @@ class Decoder:
         except ValidationError as error:
             fields = _salvage(channel, payload, error)
             partly = SenderFaultError("bad_field", _faults(error))
-        alive = self._proves_life(device_id, delivery)
+        alive = self._registry.proves_life(device_id, delivery)
         rows = _interpret(message, device_id, channel, delivery, fields, alive=alive)
         if partly:
             batch.dead.append(_dead(message, delivery, partly, whole=False))
         return rows
-
-    def _proves_life(self, device_id: int, delivery: Delivery) -> bool:
-        """Say whether a message shows that its device lives: retained ones do not, and strangers cannot."""
-        return not delivery.retained and device_id not in self._registry.stranger_ids
 
     def _is_known(self, topic: str) -> bool:
         """Say whether a topic is well-formed and its device admitted; remember it if so."""
@@ -210,14 +248,14 @@ class Decoder:
     def _cry(self, message: int, delivery: Delivery) -> list[Row]:
         """Make an unreadable message on a life topic alarm all the same."""
         channel = topics.life_channel(delivery.topic)
-        if channel is None:
+        if channel is None or self._vendors.read(delivery.topic):  # what a vendor's call is was read already
             return []
         device, _, _ = sender(delivery.topic)
         device_id = self._registry.life_id(device) if device else None
         if device_id is None:
             return []
         event, at = _UNREADABLE[channel], delivery.received_at
-        alive = self._proves_life(device_id, delivery)
+        alive = self._registry.proves_life(device_id, delivery)
         return [Row(message, device_id, channel, event, at, {}, alive, readable=False)]
 
 
@@ -234,7 +272,7 @@ def sender(topic: str) -> tuple[str | None, str | None, bool]:
             return None, None, False
         if device := topics.device_in(topic):
             return device, None, True
-        return "?" + hashlib.sha256(topic.encode()).hexdigest()[:16], None, True
+        return topics.nameless(topic), None, True
     return address.device, address.region, calls
 
 
@@ -321,13 +359,8 @@ def _interpret(
     elif channel is Channel.EVENT:
         event = Event[fields["kind"].upper()]
     if event is not Event.NONE:
-        fields = _as_received(fields, delivery)
+        fields = as_received(fields, delivery)
     return [Row(message, device_id, channel, event, at, fields, alive)]
-
-
-def _as_received(fields: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
-    """Return the fields, with a word on it if they were retained: a restore must know of it."""
-    return {**fields, "retained": True} if delivery.retained else fields
 
 
 def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, Any]) -> Row:
@@ -336,5 +369,5 @@ def _status(message: int, device_id: int, delivery: Delivery, fields: dict[str, 
     if word is None:
         raise SenderFaultError("bad_message", "neither status nor state says online or offline")
     alive = word == "online" and not delivery.retained
-    kept = _as_received(fields, delivery)
+    kept = as_received(fields, delivery)
     return Row(message, device_id, Channel.STATUS, _STATUS[word], delivery.received_at, kept, alive)

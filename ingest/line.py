@@ -1,6 +1,6 @@
 """The line. The loop that reads is the loop that acknowledges; the guarantee is the order of its lines."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from typing import Protocol
 
 import numpy as np
@@ -39,8 +39,13 @@ class BatchStore(Protocol):
         ...
 
 
-async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> None:
-    """Move batches down the line for ever. A crash between any two lines costs time, not data."""
+async def run_line(
+    source: BatchSource, store: BatchStore, engine: Engine, drills: Container[int] = frozenset()
+) -> None:
+    """Move batches down the line for ever. A crash between any two lines costs time, not data.
+
+    Decisions about the devices of `drills` are counted apart.
+    """
     gaps = Gaps()
     async for received in source.batches():
         watch = metrics.Watch(received)
@@ -55,10 +60,10 @@ async def run_line(source: BatchSource, store: BatchStore, engine: Engine) -> No
         watch.lap("acknowledge")
         if not batch.letters:  # they tell nothing of now
             gaps.note(batch.readings)
-        _count(batch, delta)
+        _count(batch, delta, drills)
 
 
-def _count(batch: Batch, delta: Delta) -> None:
+def _count(batch: Batch, delta: Delta, drills: Container[int]) -> None:
     """Account for every message of a batch; what is re-driven was received long ago."""
     if batch.letters:
         for _, result, _ in results(batch, batch.readings, batch.dead):
@@ -66,7 +71,8 @@ def _count(batch: Batch, delta: Delta) -> None:
     else:
         _count_received(batch)
     for transition in delta.transitions:
-        metrics.TRANSITIONS.labels(transition.kind, transition.move.value).inc()
+        decisions = metrics.DRILL_TRANSITIONS if transition.device_id in drills else metrics.TRANSITIONS
+        decisions.labels(transition.kind, transition.move.value).inc()
         if transition.kind == "device_silent" and transition.move is Move.RAISE:
             metrics.SILENCE_LATE.observe((batch.now - transition.at) / SECOND)
     metrics.LINE.set_to_current_time()

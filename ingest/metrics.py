@@ -46,6 +46,9 @@ BROKER_DROPPED = Gauge(
 CONNECTED = Gauge("carebell_session_connected", "1 while the lane's MQTT session is up", ["lane"])
 SESSIONS_LOST = Counter("carebell_sessions_lost", "Times the broker had forgotten our session", ["lane"])
 TRANSITIONS = Counter("carebell_transitions", "Decisions of the engine", ["kind", "move"])
+DRILL_TRANSITIONS = Counter(
+    "carebell_drill_transitions", "Decisions of the engine about devices of drills", ["kind", "move"]
+)
 RULE_VERSION = Gauge("carebell_rule_version", "Version of the rules in force, as `carebell rule list` has it")
 SILENCE_LATE = Histogram(
     "carebell_silence_late_seconds",

@@ -62,6 +62,11 @@ class News:
         """Note which version the line works with; only later ones are news."""
         self._newest_rules = rule_set_id
 
+    @property
+    def waits(self) -> bool:
+        """Say whether there is anything to learn."""
+        return bool(self._parts) or self._applied is not None
+
     def take_rules(self) -> Applied | None:
         """Return rules that were applied, once; None if there are none."""
         applied, self._applied = self._applied, None

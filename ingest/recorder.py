@@ -17,6 +17,7 @@ from typing import Final
 from ingest import recording
 from ingest.recording import Entry, Tape
 from ingest.registry import Registry
+from ingest.states import States
 from rules.engine import Engine
 from rules.machine import Delta, Registered
 from rules.ruleset import RuleSet
@@ -95,8 +96,12 @@ class Recorder(Engine):
 
     # -------------------------------------------------------------------------------- beginning and end
 
-    async def start(self, store: Store, registry: Registry) -> None:
+    async def start(
+        self, store: Store, registry: Registry, states: States, sources: list[tuple[str, str]]
+    ) -> None:
         """Begin to write; call it when a restore has ended. A file that fits is gone on with.
+
+        `states` hold now; `sources` are names and texts of the mappings that are in use.
 
         One of another database, or without which batches were committed since, is moved aside. Raises
         UsageError if the file cannot be opened, unless the disk is full: alarms are worth more.
@@ -105,21 +110,21 @@ class Recorder(Engine):
         marks, alarms = await store.connection.run(recorded.begin)
         database = await store.connection.run(recorded.database)
         try:
-            self._open(marks, alarms, database)
+            self._open(marks, alarms, database, {"states": list(states), "sources": sources})
         except OSError as error:
             if error.errno not in _FULL:
                 raise _refused(self._path, error) from error
             self._give_up(error)
         self._known, self._held = [], {}
 
-    def _open(self, marks: Marks, alarms: Alarms, database: str) -> None:
+    def _open(self, marks: Marks, alarms: Alarms, database: str, vendors: Entry) -> None:
         _want_file(self._path)
         size, lines = _fitting(self._path, alarms.batch, database)
         if self._path.exists() and not size:
             aside = _free(self._path.with_name(f"{self._path.name}.before-{alarms.batch}"))
             log.warning("%s cannot be gone on with; it is %s now", self._path, aside)
             self._path.rename(aside)
-        first: Entry = {"is": "restart", "batch": alarms.batch}
+        first: Entry = {"is": "restart", "batch": alarms.batch, **vendors}
         self._marks = marks
         if size:
             self._marks = Marks(*recording.first_line(self._path)["marks"])
@@ -133,6 +138,7 @@ class Recorder(Engine):
                 "marks": marks,
                 "alarms": alarms.rows,
                 "rules": self.rules.text,
+                **vendors,
             }
         self._tape = Tape(self._path, size, lines)
         log.info("recording to %s", self._path)
@@ -188,7 +194,10 @@ class Recorder(Engine):
             self._tape = None
 
     def _devices(self, devices: Registered) -> Iterator[Entry]:
-        strangers = self._registry.stranger_ids if self._registry else set()
+        known = self._registry
+        strangers = known.stranger_ids if known else set()
+        aliases = known.aliases_of if known else {}
+        clocks = known.clock_hours if known else {}
         columns = (
             devices.device_ids.tolist(),
             devices.devices,
@@ -200,6 +209,9 @@ class Recorder(Engine):
             devices.care_levels,
             devices.people,
             devices.thresholds,
+            [False] * len(devices.device_ids),  # of a drill: a stranger, which is said already
+            [aliases.get(device_id) for device_id in devices.device_ids.tolist()],
+            [clocks.get(device_id, 0) for device_id in devices.device_ids.tolist()],
         )
         rows = list(zip(*columns, strict=True))
         for first in range(0, len(rows), AT_ONCE):

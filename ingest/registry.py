@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from rules.machine import Registered
+from schemas.readings import Delivery
 from schemas.settings import IngestSettings
 from store.restore import Device
 
@@ -22,7 +23,7 @@ class Registry:
     """Map device names to ids and admit strangers by the setting `ingest.unknown_devices`.
 
     Whoever calls for help is admitted always: an alarm needs a device to stand for. Under `dead_letter` he
-    stays a stranger: his telemetry is not heard, so he cannot fall silent either.
+    stays a stranger: his telemetry is not heard, so he cannot fall silent either. So does a device of drills.
     """
 
     def __init__(self, registrar: Registrar, settings: IngestSettings) -> None:
@@ -32,37 +33,100 @@ class Registry:
         self._ids: dict[str, int] = {}
         self._strangers: dict[str, int] = {}
         self.stranger_ids: set[int] = set()
+        self.drill_ids: set[int] = set()
         self._self_registered: set[int] = set()
+        self._aliases: dict[str, int] = {}
+        self.aliases_of: dict[int, list[str]] = {}
+        """By device, for those that have any."""
+        self.clock_hours: dict[int, int] = {}
+        """By how many hours a device's clock is fast, for those that are known to be wrong."""
+        self.version = 0
+        """Raised when a name may mean another device than before."""
 
     def __len__(self) -> int:
         """Count the devices that are known, strangers included."""
         return len(self._ids) + len(self._strangers)
 
-    def learn(self, device: str, device_id: int, *, self_registered: bool) -> None:
-        """Take up one device from the database, or what has become of it: a stranger may be entered."""
-        stranger = self_registered and (
-            self._settings.unknown_devices == "dead_letter" or device.startswith("?")
+    def learn(
+        self,
+        device: str,
+        device_id: int,
+        *,
+        self_registered: bool,
+        drill: bool = False,
+        aliases: Sequence[str] = (),
+        clock_hours: int = 0,
+    ) -> None:
+        """Take up one device from the database, or what has become of it: a stranger may be entered.
+
+        `aliases` are other names by which its messages come.
+        """
+        stranger = drill or (
+            self_registered and (self._settings.unknown_devices == "dead_letter" or device.startswith("?"))
         )
         known, other = (self._strangers, self._ids) if stranger else (self._ids, self._strangers)
         known[device] = device_id
         other.pop(device, None)
-        for ids, belongs in ((self.stranger_ids, stranger), (self._self_registered, self_registered)):
+        for ids, belongs in (
+            (self.stranger_ids, stranger),
+            (self.drill_ids, drill),
+            (self._self_registered, self_registered),
+        ):
             (ids.add if belongs else ids.discard)(device_id)
+        if aliases or device_id in self.aliases_of:
+            self._rename(device_id, aliases)
+        if clock_hours:
+            self.clock_hours[device_id] = clock_hours
+        else:
+            self.clock_hours.pop(device_id, None)
+
+    def enter(self, device: Device) -> None:
+        """Take up a row of the registry."""
+        self.learn(
+            device.device,
+            device.device_id,
+            self_registered=device.self_registered,
+            drill=device.drill,
+            aliases=device.aliases or (),
+            clock_hours=device.clock_hours,
+        )
+
+    def _rename(self, device_id: int, aliases: Sequence[str]) -> None:
+        for name in self.aliases_of.pop(device_id, ()):
+            if self._aliases.get(name) == device_id:
+                del self._aliases[name]
+        if aliases:
+            self.aliases_of[device_id] = list(aliases)
+            self._aliases.update(dict.fromkeys(aliases, device_id))
+        self.version += 1
 
     def telemetry_id(self, device: str) -> int | None:
-        """Return the id of a device whose readings are stored."""
-        return self._ids.get(device)
+        """Return the id of a device whose readings are stored; an alias goes before a name."""
+        alias = self._aliases.get(device)
+        if alias is None:
+            return self._ids.get(device)
+        return None if alias in self.stranger_ids else alias
 
     def life_id(self, device: str) -> int | None:
-        """Return the id of any device for which an alarm can stand."""
-        found = self._ids.get(device)
+        """Return the id of any device for which an alarm can stand; an alias goes before a name."""
+        found = self._aliases.get(device)
+        if found is None:
+            found = self._ids.get(device)
         return self._strangers.get(device) if found is None else found
 
+    def proves_life(self, device_id: int, delivery: Delivery) -> bool:
+        """Say whether a message shows that its device lives: retained ones do not, and strangers cannot."""
+        return not delivery.retained and device_id not in self.stranger_ids
+
     async def admit(self, life: dict[str, str | None], others: dict[str, str | None]) -> list[int]:
-        """Register devices, name to region: all that call for help, the others while there is room."""
+        """Register devices, name to region: all that call for help, the others while there is room.
+
+        They are strangers until `enter` has been called with what the registry says of each.
+        """
         room = 0
         if self._settings.unknown_devices == "register":
             room = max(0, self._settings.max_registered - len(self._self_registered) - len(life))
+        others = {device: region for device, region in others.items() if device not in self._strangers}
         wanted = {**dict(list(others.items())[:room]), **life}
         if not wanted:
             return []

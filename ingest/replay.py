@@ -18,6 +18,7 @@ from ingest.decode import Decoder
 from ingest.recording import Entry, deliveries, identities, unpacked
 from ingest.redrive import complete
 from ingest.registry import Closed, Registry, registered
+from ingest.states import States
 from rules import ruleset
 from rules.engine import Engine
 from rules.fold import AlarmRow, Fold, Key
@@ -26,6 +27,8 @@ from schemas.alarms import AREA_DEVICE, Move, Severity, Transition
 from schemas.errors import CarebellError
 from schemas.readings import Batch, Columns, Letter
 from schemas.settings import IngestSettings
+from schemas.sources import mapping
+from schemas.sources.compiled import Sources
 from schemas.topics import Lane
 from store.dead import Waiting
 from store.restore import Device
@@ -81,6 +84,7 @@ class Replay:
         self._engine = Engine(rules or ruleset.load(ruleset.SHIPPED))
         self._registry = Registry(Closed(), IngestSettings(unknown_devices="dead_letter"))
         self._decoder = Decoder(self._registry, 0)
+        self._max_payload = 0
         self._names: dict[int, str] = {}
         self._waiting: list[Batch] = []
         self._told: set[tuple[int, str, int]] = set()
@@ -91,6 +95,7 @@ class Replay:
         """Return the alarms that come of it, by device and kind, the oldest first."""
         does: dict[str, Callable[[Entry], None]] = {
             "start": self._start,
+            "restart": self._read_vendors,
             "device": self._learn,
             "piece": lambda entry: self._restore(entry["piece"], entry["state"]),
             "begin": self._begin,
@@ -113,9 +118,16 @@ class Replay:
 
     def _start(self, entry: Entry) -> None:
         self._engine = Engine(self._rules or ruleset.parse(entry["rules"], "the rules of the recording"))
-        self._decoder = Decoder(self._registry, entry["max_payload"])
+        self._max_payload = entry["max_payload"]
+        self._read_vendors(entry)
         for row in entry["alarms"]:
             self._fold.adopt(_alarm(row))
+
+    def _read_vendors(self, entry: Entry) -> None:
+        """Read vendors' messages as the line did from here on; recordings of old know none."""
+        sources = Sources(mapping.load(entry.get("sources", [])))
+        states = States((device, state) for device, state in entry.get("states", []))
+        self._decoder = Decoder(self._registry, self._max_payload, sources, states)
 
     def _learn(self, entry: Entry) -> None:
         devices = [
@@ -124,7 +136,7 @@ class Replay:
         ]
         for each in devices:
             self._names[each.device_id] = each.device
-            self._registry.learn(each.device, each.device_id, self_registered=each.self_registered)
+            self._registry.enter(each)
         self._engine.enrol(registered(devices))
 
     def _restore(self, piece: int, state: str) -> None:
@@ -148,7 +160,9 @@ class Replay:
     def _take(self, entry: Entry) -> None:
         """Decode messages, leave out what the line left out, and put the rest into the stream."""
         sent = deliveries(entry["messages"])
-        batch = self._decoder.decode(Lane[entry["lane"].upper()], sent, entry["now"])
+        batch = self._decoder.decode(
+            Lane[entry["lane"].upper()], sent, entry["now"], redriven=entry["redriven"]
+        )
         if entry["redriven"]:
             complete(batch, [Waiting(Letter(0, 0, 0, whole=True), each) for each in sent])
         batch.scan = entry["scan"]

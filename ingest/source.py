@@ -8,14 +8,17 @@ from typing import Final, NamedTuple
 
 from ingest import metrics
 from ingest.canary import Canary
+from ingest.clocks import Clocks
 from ingest.decode import Decoder
 from ingest.inbox import Stamp
 from ingest.mqtt import Session
 from ingest.redrive import Redrive, complete
 from ingest.registry import Registry
+from ingest.states import States
 from schemas.clock import SECOND, Clock
 from schemas.readings import Batch, Delivery
 from schemas.settings import Settings
+from schemas.sources.compiled import Sources
 from schemas.topics import TELEMETRY_FILTERS, URGENT_FILTERS, Lane
 from store.dead import Waiting
 
@@ -51,14 +54,18 @@ class Source:
         enrol: Callable[[list[int]], None],
         forgive: Callable[[int], None],
         learn_news: Callable[[], bool],
+        has_news: Callable[[], bool],
         stored: Callable[[Sequence[Delivery]], None],
         redrive: Redrive,
+        sources: Sources,
+        states: States,
+        clocks: Clocks,
     ) -> None:
         """Call `enrol(device_ids)` for strangers, `forgive(now)` when nobody could be heard until now.
 
         `stored(deliveries)` is told of each batch that is committed, before its PUBACKs are sent.
         `learn_news()` is called between two batches, where the registry and the engine may change, and says
-        whether there may be more.
+        whether there may be more; never while a batch is decoded ahead, and none is while `has_news()`.
         """
         limits = settings.ingest
         stamp = Stamp(clock)
@@ -68,9 +75,11 @@ class Source:
         self._enrol = enrol
         self._forgive = forgive
         self._learn_news = learn_news
+        self._has_news = has_news
         self._stored = stored
         self._redrive = redrive
-        self._decoder = Decoder(registry, limits.max_payload)
+        self._clocks = clocks
+        self._decoder = Decoder(registry, limits.max_payload, sources, states)
         self._batch_rows = limits.batch_rows
         self._next_tick = 0.0
         self._heard_by: tuple[int, ...] = ()
@@ -90,8 +99,16 @@ class Source:
                 session_lost=session_lost,
             )
             for lane, filters, receive_max in (
-                (Lane.URGENT, URGENT_FILTERS, limits.urgent_in_flight),
-                (Lane.TELEMETRY, TELEMETRY_FILTERS, limits.telemetry_in_flight),
+                (
+                    Lane.URGENT,
+                    (*URGENT_FILTERS, *sources.filters(urgent=True)),
+                    limits.urgent_in_flight,
+                ),
+                (
+                    Lane.TELEMETRY,
+                    (*TELEMETRY_FILTERS, *sources.filters(urgent=False)),
+                    limits.telemetry_in_flight,
+                ),
             )
         }
 
@@ -122,7 +139,9 @@ class Source:
 
     def _decode_ahead(self) -> None:
         waiting = self.sessions[Lane.TELEMETRY].inbox.count
-        if self._ahead is None and Lane.TELEMETRY in self._taken and waiting >= self._batch_rows // 2:
+        if self._ahead or self._has_news():
+            return
+        if Lane.TELEMETRY in self._taken and waiting >= self._batch_rows // 2:
             connection, deliveries = self._pull(Lane.TELEMETRY)
             self._ahead = _Ahead(connection, deliveries, None)  # whatever befalls decoding, the line has them
             if not any(self._decoder.strangers(deliveries)):
@@ -140,7 +159,7 @@ class Source:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            if news := self._learn_news():
+            if news := self._ahead is None and self._learn_news():
                 self.wake()
             self._note_deafness()
             if self.sessions[Lane.URGENT].inbox.count:
@@ -202,6 +221,7 @@ class Source:
             self.sessions[batch.lane].puback(batch.connection, batch.receipts["packet_id"])
             metrics.IN_FLIGHT.labels(batch.lane.name.lower()).dec(len(batch.receipts))
             del self._taken[batch.lane]
+            self._clocks.note(batch.clocks, self._registry.clock_hours)
             self.canary.land(batch)
 
     def _connections(self) -> dict[Lane, int]:
@@ -245,7 +265,8 @@ class Source:
         """Return dead letters as a batch; the urgent lane ignores none of them."""
         deliveries = [each.delivery for each in letters]
         await self._admit_strangers(deliveries)
-        return complete(self._decoder.decode(Lane.URGENT, deliveries, self._heard_until()), letters)
+        batch = self._decoder.decode(Lane.URGENT, deliveries, self._heard_until(), redriven=True)
+        return complete(batch, letters)
 
     async def _take(self, lane: Lane) -> Batch:
         """Return the next batch of a lane: what was decoded ahead, or what waits."""

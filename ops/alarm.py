@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,6 @@ from schemas.alarms import OUTCOME_ZH, Outcome
 
 app = typer.Typer(no_args_is_help=True, help="List, show and handle alarms.")
 
-_ALARMS: Final = TypeAdapter(list[alarms.Alarm])
 _OUTCOMES_HELP: Final = (
     "How it ended: " + ", ".join(f"{code} ({OUTCOME_ZH[code]})" for code in OUTCOMES) + "."
 )
@@ -27,7 +25,7 @@ _OUTCOMES_HELP: Final = (
 _AlarmId = Annotated[
     int, typer.Argument(min=1, metavar="ID", help="Number of the alarm, as `list` shows it.")
 ]
-_By = Annotated[str, typer.Option("--by", help="Who does it. [default: the login name]")]
+By = Annotated[str, typer.Option("--by", help="Who does it. [default: the login name]")]
 _Note = Annotated[str, typer.Option("--note", help=f"What to remember, at most {NOTE_LENGTH} characters.")]
 _Version = Annotated[
     int | None, typer.Option("--version", min=1, help="Refuse if the alarm has changed since.")
@@ -50,7 +48,7 @@ def list_(
     """
     found = run(_list("all" if everything else "open", device, limit, config))
     if as_json:
-        typer.echo(_ALARMS.dump_json(found, indent=2).decode())
+        typer.echo(json.dumps([_told(alarm) for alarm in found], ensure_ascii=False, indent=2))
     else:
         Console().print(_table(found))
 
@@ -63,7 +61,8 @@ def show(alarm_id: _AlarmId, as_json: JsonOption = False, config: ConfigOption =
     """
     card = run(_show(alarm_id, config))
     if as_json:
-        typer.echo(card.model_dump_json(indent=2))
+        shown = {**card.model_dump(mode="json"), "alarm": _told(card.alarm)}
+        typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
     else:
         _print_card(card)
 
@@ -72,7 +71,7 @@ def show(alarm_id: _AlarmId, as_json: JsonOption = False, config: ConfigOption =
 def ack(
     alarm_id: _AlarmId,
     *,
-    by: _By = "",
+    by: By = "",
     note: _Note = "",
     version: _Version = None,
     as_json: JsonOption = False,
@@ -90,7 +89,7 @@ def dispatch(
     alarm_id: _AlarmId,
     *,
     to: Annotated[str, typer.Option("--to", help=f"Who is sent, at most {NAME_LENGTH} characters.")],
-    by: _By = "",
+    by: By = "",
     note: _Note = "",
     version: _Version = None,
     as_json: JsonOption = False,
@@ -108,7 +107,7 @@ def close(
     alarm_id: _AlarmId,
     *,
     outcome: Annotated[Outcome, typer.Option("--outcome", help=_OUTCOMES_HELP)],
-    by: _By = "",
+    by: By = "",
     note: _Note = "",
     version: _Version = None,
     as_json: JsonOption = False,
@@ -141,9 +140,9 @@ def _handle(
     as_json: bool,
     **said: Any,  # noqa: ANN401  # to, outcome, note and version, as duty.alarms.handle takes them
 ) -> None:
-    alarm = run(_move(alarm_id, verb, by or _login_name(), config, said))
+    alarm = run(_move(alarm_id, verb, by or login_name(), config, said))
     if as_json:
-        typer.echo(alarm.model_dump_json(indent=2))
+        typer.echo(json.dumps(_told(alarm), ensure_ascii=False, indent=2))
         return
     said_zh = f"{alarm.handling_zh} {alarm.outcome_zh}".rstrip()
     typer.echo(f"{alarm.alarm_id} {alarm.kind_zh} {alarm.device}: {said_zh}")
@@ -158,11 +157,17 @@ async def _move(
         return await alarms.handle(connection, alarm_id, verb, by, settings.clock.clock().now(), **said)
 
 
-def _login_name() -> str:
+def login_name() -> str:
+    """Return who runs this process; exit if nobody knows."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         fail("this process has no login name: say who you are with --by NAME", 2)
+
+
+def _told(alarm: alarms.Alarm) -> dict[str, Any]:
+    """Return an alarm as JSON takes it, with what the desk does not tell."""
+    return {**alarm.model_dump(mode="json"), "drill": alarm.drill}
 
 
 def _table(found: list[alarms.Alarm]) -> Table:

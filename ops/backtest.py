@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
+import numpy as np
 import typer
 from psycopg import AsyncConnection
 from pydantic import TypeAdapter, ValidationError
@@ -42,8 +43,10 @@ from schemas.alarms import KINDS
 from schemas.clock import SECOND, to_datetime, to_microseconds
 from schemas.readings import Batch, Columns
 from schemas.settings import Settings
+from schemas.sources import mapping
+from schemas.sources.compiled import Sources
 from schemas.topics import REGION_PATTERN, Lane
-from store import history_stream, rule_sets
+from store import drill, history_stream, rule_sets
 from store.history_stream import Window
 
 WARM_UP: Final = 86_400 * SECOND
@@ -183,13 +186,18 @@ async def _backtest(
             registry = Registry(Closed(), settings.ingest)
             async for part in history_stream.devices(connection):
                 for each in part:
-                    registry.learn(each.device, each.device_id, self_registered=each.self_registered)
+                    registry.enter(each)
                 trial.enrol(registered(part))
+            former = {
+                device_id: to_microseconds(until)
+                for device_id, until in (await drill.former(connection)).items()
+            }
             where = await history_stream.span(connection, begins, assumptions.end, region)
-            decoder = Decoder(registry, settings.ingest.max_payload)
+            sources = Sources(mapping.load(mapping.texts(settings.ingest.sources)))
+            decoder = Decoder(registry, settings.ingest.max_payload, sources)
             async with aclosing(_ahead(history_stream.windows(connection, where), meter)) as windows:
                 async for window in windows:
-                    readings = _complete(decoder, window)
+                    readings = _complete(decoder, registry, former, window)
                     await judge(partial(trial.feed, readings))
                     meter.readings += len(window.readings)
             comparison = await judge(trial.finish)
@@ -227,11 +235,19 @@ async def _ahead(windows: AsyncIterator[Window], meter: Meter) -> AsyncGenerator
         pending.cancel()
 
 
-def _complete(decoder: Decoder, window: Window) -> Columns:
-    """Put back what the history does not tell: calls that could not be read, and who is a stranger."""
+def _complete(decoder: Decoder, registry: Registry, former: dict[int, int], window: Window) -> Columns:
+    """Put back what the history does not tell: calls that could not be read, and who is a stranger.
+
+    What devices said for drills is left out: nobody needed help. `former` are those that are somebody's by
+    now, and until when each was one of drills.
+    """
     batch = Batch(Lane.TELEMETRY, 0, readings=window.readings, dead=window.unreadable)
     decoder.recall(batch)
-    return batch.readings
+    device, received = batch.readings["device_id"], batch.readings["received_at"]
+    drills = np.isin(device, list(registry.drill_ids))
+    for device_id, until in former.items():
+        drills |= (device == device_id) & (received < until)
+    return batch.readings[~drills] if drills.any() else batch.readings
 
 
 def _bar() -> Progress:

@@ -24,10 +24,12 @@ NOUNS: Final = {
     "db": "ops.db:app",
     "dead": "ops.dead:app",
     "device": "ops.device:app",
+    "drill": "ops.drill:drill",
     "person": "ops.person:app",
     "region": "ops.region:app",
     "rule": "ops.rule:app",
     "sim": "ops.sim:app",
+    "source": "ops.source:app",
     "config": "ops.config:app",
     "token": "ops.token:app",
 }

@@ -9,12 +9,14 @@ from rich.console import Console
 from ops.common import ConfigOption, JsonOption, connected, fail, load_settings, run
 from ops.imports import DryRunOption, FileArgument, import_command
 from ops.listing import print_fields, printable, show_list, table
+from ops.try_message import try_
 from schemas import cells
 from schemas.clock import to_datetime
 from schemas.registry import DEVICES
 from store import registry
 
-app = typer.Typer(no_args_is_help=True, help="Import, list, show and move devices.")
+app = typer.Typer(no_args_is_help=True, help="Import, list, show and move devices; try their messages.")
+app.command("try")(try_)
 
 _LISTED = (
     "device",
@@ -26,6 +28,7 @@ _LISTED = (
     "heartbeat_seconds",
     "gateway",
     "self_registered",
+    "drill",
 )
 _SPAN = ("device", "person", "name", "since", "until")
 _ALARM = ("alarm_id", "device", "kind", "severity", "handling", "raised_at", "person")
@@ -43,10 +46,11 @@ def import_(
 ) -> None:
     """Import devices from CSV: all of the file, or with any error nothing of it.
 
-    Columns: device, region, model, person, heartbeat_seconds, gateway, or in Chinese: 设备编号, 行政区划,
-    型号, 档案编号, 心跳秒数, 网关. The first two are needed; person is the file number of who has the device,
-    so import people first; devices behind one gateway fall silent together. A column that is absent leaves
-    what is there, an empty cell empties it. Importing again changes only what differs.
+    Columns: device, region, model, person, heartbeat_seconds, gateway, aliases, or in Chinese: 设备编号,
+    行政区划, 型号, 档案编号, 心跳秒数, 网关, 别名. The first two are needed; person is the file number of who
+    has the device, so import people first; devices behind one gateway fall silent together; aliases are
+    other names by which its messages come, as an IMEI, with ; between. A column that is absent leaves what
+    is there, an empty cell empties it. Importing again changes only what differs.
 
     Example: carebell device import devices.csv --dry-run
     """
@@ -131,5 +135,7 @@ def _print(card: registry.DeviceCard, as_json: bool) -> None:
     print_fields(card.device)
     console = Console()
     typer.echo(f"{'last_heard':18} {printable(card.last_heard) or 'never'}")
+    skew = "unknown" if card.clock_skew is None else f"{card.clock_skew:.1f} s behind"
+    typer.echo(f"{'clock_skew':18} {skew}")
     console.print(table("who had it", _SPAN, card.had_by))
     console.print(table("open alarms", _ALARM, card.open_alarms))

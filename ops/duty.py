@@ -1,6 +1,7 @@
 """`carebell duty`: the composition root of the desk."""
 
 from duty.api import create_app, make_pool, opened
+from duty.drills import ending
 from duty.unstored import listening
 from ops.common import ConfigOption, InsecureOption, load_settings, require_tokens, run
 from ops.web import serve_app
@@ -20,5 +21,5 @@ async def run_desk(settings: Settings, *, insecure: bool) -> None:
     require_tokens(settings, insecure=insecure)
     async with opened(make_pool(settings.database.url)) as pool:
         app = create_app(settings, pool, insecure=insecure)
-        async with listening(settings.broker, app.state.desk.heard):
+        async with listening(settings.broker, app.state.desk.heard), ending(pool, settings.clock.clock()):
             await serve_app(app, settings.duty.host, settings.duty.port, "duty")

@@ -83,9 +83,8 @@ def _figures(screen: Screen) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("desk 值班台", Text(screen.desk, style="bold cyan", overflow="fold"))
     table.add_row("town's clock", f"runs {screen.settings.clock.speed:g} times as fast as ours")
-    table.add_row(
-        "messages", f"{screen.progress.sent} of {screen.progress.total} sent, {screen.rate:.0f}/s received"
-    )
+    of_all = f" of {screen.progress.total}" if screen.progress.total else ""
+    table.add_row("messages", f"{screen.progress.sent}{of_all} sent, {screen.rate:.0f}/s received")
     table.add_row(
         "accounts",
         ", ".join(

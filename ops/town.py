@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from device_sims.cards import REGIONS, Registration
+from device_sims.district import District
 from device_sims.publish import Progress, play
 from device_sims.staff import staff
 from device_sims.town import Town
@@ -20,8 +21,8 @@ from schemas.topics import Channel
 from store.sql import load
 
 
-async def enter(connection: AsyncConnection, town: Town) -> int:
-    """Enter a town's regions, devices, people and contacts; return how many devices were new.
+async def enter(connection: AsyncConnection, town: Town | District) -> int:
+    """Enter regions, devices, people and contacts of a town or a district; return how many devices were new.
 
     Devices that are there stay as they are.
     """

@@ -38,7 +38,11 @@ class Handling(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an alarm ended, one touch each; `cleared` is written only when a technical alarm closes itself."""
+    """How an alarm ended, one touch each.
+
+    No person writes the last two: `cleared` is of a technical alarm that closes itself, `drill` of every call
+    of a drill when that ends.
+    """
 
     MEDICAL = "medical"
     FALL = "fall"
@@ -49,6 +53,7 @@ class Outcome(StrEnum):
     EQUIPMENT_FAULT = "equipment_fault"
     NO_CONTACT = "no_contact"
     CLEARED = "cleared"
+    DRILL = "drill"
 
 
 class Move(StrEnum):
@@ -86,6 +91,7 @@ KINDS = {
         Kind("inactivity", "久无活动", Class.HEALTH, Severity.MEDIUM),
         Kind("check_in_missed", "未报平安", Class.HEALTH, Severity.MEDIUM),
         Kind("area_left", "走失", Class.LIFE, Severity.HIGH),
+        Kind("unknown_alarm", "未知报警", Class.LIFE, Severity.HIGH),
         Kind("device_silent", "设备失联", Class.TECHNICAL, Severity.MEDIUM),
         Kind("low_battery", "电量低", Class.TECHNICAL, Severity.LOW),
         Kind("removed", "设备摘除", Class.TECHNICAL, Severity.MEDIUM),
@@ -124,6 +130,7 @@ OUTCOME_ZH = {
     Outcome.EQUIPMENT_FAULT: "设备故障",
     Outcome.NO_CONTACT: "无法联系",
     Outcome.CLEARED: "自行恢复",
+    Outcome.DRILL: "演练",
 }
 CONDITION_ZH = {"active": "", "cleared": "已恢复"}
 QUALITY_ZH = {"ok": "", "late": "迟到", "unreadable": "报文无法解析"}
@@ -145,6 +152,7 @@ EVENT_ZH = {
     Event.AREA_ENTERED: "进入区域",
     Event.ONLINE: "上线",
     Event.OFFLINE: "离线",
+    Event.UNKNOWN_ALARM: "未知报警",
 }
 TIME_ZH = {
     Quality.OK: "",

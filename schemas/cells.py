@@ -9,7 +9,7 @@ import re
 import unicodedata
 from typing import Final
 
-from schemas.topics import DEVICE_PATTERN, REGION_PATTERN
+from schemas.topics import DEVICE_PATTERN, REGION_PATTERN, vendor_device
 
 _PROVINCE: Final = re.compile("1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[12]")
 # The first two digits of the administrative codes of China (GB/T 2260).
@@ -20,6 +20,8 @@ LONGEST_HEARTBEAT: Final = 7 * 86_400
 
 _FORMULA: Final = frozenset("=+-@\t\r")
 _SPACES: Final = " \xa0\u3000"
+MOST_ALIASES: Final = 8
+_SEMICOLON: Final = re.compile("[;；]")
 _LINE_BREAK: Final = re.compile(r"\s*[\r\n]+\s*")
 _HIDDEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd"
@@ -67,6 +69,20 @@ def device(cell: str) -> str:
     if not DEVICE_PATTERN.fullmatch(value):
         raise ValueError(f"{_quote(value)} is no device id: 1 to 64 of A-Z a-z 0-9 _ -")
     return value
+
+
+def aliases(cell: str) -> str:
+    """Return other names of a device, as an IMEI, with semicolons between."""
+    names = []
+    for part in filter(None, map(str.strip, _SEMICOLON.split(text(cell, longest=600)))):
+        _refuse_damage(part)
+        name = vendor_device(part)
+        if name is None:
+            raise ValueError(f"{_quote(part)} cannot be the name of a device: 1 to 64 visible characters")
+        names.append(name)
+    if len(names) > MOST_ALIASES:
+        raise ValueError(f"holds {len(names)} names: at most {MOST_ALIASES} are allowed")
+    return ";".join(dict.fromkeys(names))
 
 
 def region(cell: str) -> str:

@@ -44,6 +44,14 @@ class Event(IntEnum):
     AREA_ENTERED = 15
     ONLINE = 16
     OFFLINE = 17
+    UNKNOWN_ALARM = 18
+
+
+CALLS: Final = frozenset(
+    {Event.SOS, Event.FALL_DETECTED, Event.FALL_CONFIRMED, Event.UNKNOWN_ALARM, Event.AREA_LEFT}
+)
+"""Events by which somebody calls for help: never taken for a retry once their alarm is closed, and sought in
+what cannot be read."""
 
 
 class Quality(IntEnum):
@@ -80,6 +88,12 @@ VALUES = (
 """Value columns: float32, NaN where absent, booleans as 0 and 1. Units: bpm, %, degC, mmHg, mmHg, mmol/L,
 -, count, %, dBm, -, -."""
 
+NO_READING: Final[dict[str, tuple[int, ...]]] = {
+    **dict.fromkeys(("hr", "spo2"), (0, 1, 254, 255)),
+    **dict.fromkeys(("temp", "sbp", "dbp", "glucose"), (0,)),
+}
+"""The codes by which devices say that they have no reading, by column."""
+
 READING = np.dtype(
     [
         ("device_id", np.int32),
@@ -94,7 +108,7 @@ READING = np.dtype(
         ("ts", np.int64),  # microseconds since 1970; received_at where the device's time cannot be used
         ("ts_sent", np.int64),  # as the device sent it, milliseconds; ABSENT for none
         ("seq", np.int64),  # ABSENT for none
-        ("digest", np.int64),  # of channel, event, seq, values and details
+        ("digest", np.int64),  # of channel, event, seq, values and details; of a time that is not used
         *((name, np.float32) for name in VALUES),
     ],
     align=True,  # numpy copies what is not aligned before it counts with it
@@ -154,6 +168,17 @@ class DeadLetter:
         )
 
 
+class StateChange(NamedTuple):
+    """A state that a device tells over and over, as "the SOS key is pressed", began or ended.
+
+    `device` is what the vendor calls it, whatever other names it has; `state` is named by source and event.
+    """
+
+    device: str
+    state: str
+    on: bool
+
+
 class Letter(NamedTuple):
     """A dead letter that goes down the line again; `redrive_id` is the redrive that asked for it."""
 
@@ -172,6 +197,7 @@ class Batch:
     belong to, for they mean nothing on another one. `deliveries` are what it was made from, in the order of
     `receipts`, for whoever must show a message's bytes again; a batch read from the history has none.
     `letters` are the dead letters that the deliveries were; a batch that is re-driven has no receipts.
+    `states` are what began or ended in this batch, in their order; `clocks` what it tells of devices' clocks.
     `canaries` are the payloads of what bridges sent to themselves: ignored, and back once this is committed.
     """
 
@@ -186,5 +212,7 @@ class Batch:
     dead: list[DeadLetter] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
     canaries: list[bytes] = field(default_factory=list)
+    states: list[StateChange] = field(default_factory=list)
+    clocks: Any = None
     duplicates: int = 0
     letters: Sequence[Letter] = ()

@@ -68,8 +68,9 @@ DEVICES: Final = Kind(
         Column("person", "档案编号", lambda cell: cells.file_number(cell) if cell.strip() else ""),
         Column("heartbeat_seconds", "心跳秒数", cells.heartbeat_seconds),
         Column("gateway", "网关", partial(cells.text, longest=64)),
+        Column("aliases", "别名", cells.aliases),
     ),
-    _values("device", "region", "model", "person", "heartbeat_seconds", "gateway"),
+    _values("device", "region", "model", "person", "heartbeat_seconds", "gateway", "aliases"),
 )
 
 

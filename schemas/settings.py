@@ -76,6 +76,7 @@ class IngestSettings(_Section):
     batch_rows: Annotated[int, Field(ge=1, le=5_000)] = 5_000  # more would outrun the ledger (ADR 002)
     max_payload: Annotated[int, Field(ge=1_024, le=16_777_216)] = 65_536
     checkpoint_every: Seconds = 60.0
+    sources: tuple[str, ...] = ()
     rules: str = ""
     record: str = ""
 

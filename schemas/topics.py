@@ -5,7 +5,9 @@ downlink  carebell/down/v1/<region>/<device>/alarm
 unstored  carebell/unstored/v1/<region>/<device>/<channel>
 """
 
+import hashlib
 import re
+import unicodedata
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -49,6 +51,8 @@ UNKNOWN = "unknown"
 """Stands in the topic of an announcement for a region or a device that cannot be read."""
 
 DEVICE_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NOT_IN_A_LEVEL = str.maketrans("/+#", "...")
+_LONGEST_NAME = 64
 REGION_PATTERN = re.compile(r"[0-9]{6}(?:[0-9]{3}){0,2}")
 
 REASONS = {
@@ -57,6 +61,7 @@ REASONS = {
     "bad_device": "the device id is not 1 to 64 of A-Z a-z 0-9 _ -",
     "unknown_channel": "the channel is none of the contract's",
     "unknown_device": "the device is not registered, and registering itself is off or at its cap",
+    "unmapped": "nothing stands in the message that the mapping of its source knows",
     "empty": "the payload is empty",
     "oversized": "the payload is over the limit; its first 64 KiB, its length and its sha256 are kept",
     "not_json": "the payload is not a JSON object in UTF-8",
@@ -99,6 +104,26 @@ def parse(topic: str) -> Address:
     if not REGION_PATTERN.fullmatch(region):
         raise SenderFaultError("bad_region", region[:100])
     return Address(region, device, channel)
+
+
+def nameless(text: str) -> str:
+    """Return a name for a device that names itself by this text: no real device can bear such a name."""
+    return "?" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def vendor_device(vendor_id: str) -> str | None:
+    """Return the name under which a vendor's device is known: its id, as far as it fits into a topic.
+
+    None if it cannot be a name: 1 to 64 characters that can be seen, not beginning with ?.
+    """
+    name = vendor_id.strip()
+    if not DEVICE_PATTERN.fullmatch(name):
+        if len(name) > 2 * _LONGEST_NAME:
+            return None
+        name = unicodedata.normalize("NFC", name).translate(_NOT_IN_A_LEVEL)
+        if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable() or name.startswith("?"):
+            return None
+    return name
 
 
 def device_in(topic: str) -> str | None:

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.sql import SQL, Identifier
 
 from schemas.clock import SECOND, to_datetime, to_microseconds
-from schemas.readings import Columns, Event
+from schemas.readings import CALLS, Columns
 from schemas.topics import Channel
 from store import sql
 
@@ -32,7 +32,7 @@ RETRIES_WITHIN: Final = 600 * SECOND
 
 _ODD, _ODDER = np.int64(0x1E3779B97F4A7C15), np.int64(0x42B2AE3D27D4EB4F)
 
-_CALLS = [int(event) for event in (Event.SOS, Event.FALL_DETECTED, Event.FALL_CONFIRMED)]
+_CALLS = [int(event) for event in CALLS]
 
 _PLACES = {table: place for place, table in enumerate(TABLES)}
 _TABLE_OF_CHANNEL = np.zeros(max(Channel) + 1, np.intp)

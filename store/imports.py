@@ -149,7 +149,9 @@ async def _check(connection: AsyncConnection, kind: Kind, summary: Summary) -> N
     twins = await _all(connection, "check_twins")
     _errors(summary, twins, lambda row: f"{row['key']} stands in line {row['first_line']} already")
     if kind.noun == "device":
+        _errors(summary, await _all(connection, "check_drills"), _say_drill)
         _errors(summary, await _all(connection, "check_people"), _say_unknown)
+        _errors(summary, await _all(connection, "check_aliases"), _say_taken)
         _errors(summary, await _all(connection, "check_moves"), _say_held)
         summary.warnings += _unnamed(await _all(connection, "check_regions"))
     if not summary.errors:
@@ -171,6 +173,17 @@ def _errors(summary: Summary, found: list[dict[str, Any]], say: Callable[[dict[s
 def _say_unknown(row: dict[str, Any]) -> str:
     hint = f"; {row['like_it']} is known: did a spreadsheet drop zeros?" if row["like_it"] else ""
     return f"nobody has the file number {row['person']}{hint or ': import people before their devices'}"
+
+
+def _say_drill(row: dict[str, Any]) -> str:
+    return (
+        f"{row['key']} is a device of drills, whose calls close by themselves:"
+        f" `carebell device move {row['key']} --none` makes it one like any other"
+    )
+
+
+def _say_taken(row: dict[str, Any]) -> str:
+    return f"{row['alias']} means {row['device']} already: a name stands for one device"
 
 
 def _say_held(row: dict[str, Any]) -> str:

@@ -21,7 +21,11 @@ _SQL: Final = sql.load("registry")
 
 
 class Device(BaseModel):
-    """A device; `person` is the file number of who has it, `name` that person's name."""
+    """A device; `person` is the file number of who has it, `name` that person's name.
+
+    `aliases` are other names of it; its clock is fast by `clock_hours`, a mistake of zone that is corrected.
+    Of one of `drill` the person is made up (store/drill.py).
+    """
 
     device: str
     region: str | None
@@ -31,7 +35,10 @@ class Device(BaseModel):
     name: str
     heartbeat_seconds: int | None
     gateway: str
+    aliases: list[str]
+    clock_hours: int
     self_registered: bool
+    drill: bool
     registered_at: Moment
     changed_at: Moment
 
@@ -100,6 +107,8 @@ class DeviceCard(BaseModel):
 
     device: Device
     last_heard: Moment | None
+    clock_skew: float | None
+    """Seconds by which its clock is slow, on top of whole hours: the median of what was heard last."""
     had_by: list[Span]
     open_alarms: list[AlarmLine]
 
@@ -159,6 +168,7 @@ async def show_device(connection: AsyncConnection, device: str) -> DeviceCard:
     return DeviceCard(
         device=found,
         last_heard=await _value(connection, "last_heard", device_id=device_id),
+        clock_skew=await _value(connection, "clock_skew", device_id=device_id),
         had_by=await _all(connection, Span, "spans_of_device", device=device),
         open_alarms=await _all(connection, AlarmLine, "alarms_of_device", device=device),
     )

@@ -89,7 +89,10 @@ async def note_use(store: Store, rule_set_id: int) -> None:
 
 
 class Device(NamedTuple):
-    """A row of the registry, as far as the bridge needs it; `thresholds` are the person's own."""
+    """A row of the registry, as far as the bridge needs it; `thresholds` are the person's own.
+
+    Nobody wears a device of `drill`: it is never missed, so all that is heard of it are calls for help.
+    """
 
     device_id: int
     device: str
@@ -101,6 +104,9 @@ class Device(NamedTuple):
     care_level: str = ""
     person: str = ""
     thresholds: dict[str, float] | None = None
+    drill: bool = False
+    aliases: list[str] | None = None
+    clock_hours: int = 0
 
 
 async def devices(store: Store) -> AsyncIterator[list[Device]]:
@@ -152,6 +158,16 @@ async def held_open(store: Store) -> dict[str, list[int]]:
             if suppressed:
                 found.setdefault("suppressed", []).append(device_id)
         return found
+
+    return await store.connection.run(work)
+
+
+async def states(store: Store, sources: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the states that hold, device and state; those of other sources are forgotten."""
+
+    async def work(connection: AsyncConnection) -> list[tuple[str, str]]:
+        await connection.execute(_INGEST["forget_states"], {"sources": list(sources)})
+        return await (await connection.execute(_INGEST["device_states"])).fetchall()
 
     return await store.connection.run(work)
 

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from schemas.alarms import AREA_DEVICE, KINDS, Class, Move, Transition
 from schemas.clock import to_datetime
-from schemas.readings import ABSENT, Columns, DeadLetter
+from schemas.readings import ABSENT, Columns, DeadLetter, StateChange
 from schemas.topics import REGION_PATTERN
 from store import copy, sql
 
@@ -32,6 +32,16 @@ _WRITES = {
     Move.CLEAR: "clear_alarms",
 }
 _DEAD_COLUMNS = "received_at, batch, topic, payload, payload_length, payload_sha256, reason, detail, whole"
+
+
+async def write_states(connection: AsyncConnection, changes: Sequence[StateChange]) -> None:
+    """Write which states of devices hold from now on; the last word on each counts."""
+    last = {(each.device, each.state): each.on for each in changes}
+    for query, on in (("states_end", False), ("states_begin", True)):
+        keys = [key for key, holds in last.items() if holds is on]
+        if keys:
+            devices, states = map(list, zip(*keys, strict=True))
+            await connection.execute(_QUERIES[query], {"devices": devices, "states": states})
 
 
 async def write_readings(

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from schemas.alarms import Transition
 from schemas.clock import to_datetime
-from schemas.readings import Batch, Quality
+from schemas.readings import Batch
 from schemas.settings import Settings
 from schemas.topics import Lane
 from store import dead, own_alarms, rows, sql
@@ -129,6 +129,15 @@ class Store:
 
         return await self.connection.run(work)
 
+    async def set_clocks(self, hours: dict[int, int]) -> None:
+        """Let the registry know by how many hours clocks of devices are fast; the bridge is told of it."""
+
+        async def work(connection: AsyncConnection) -> None:
+            given = {"device_ids": list(hours), "hours": list(hours.values())}
+            await connection.execute(_QUERIES["set_clocks"], given)
+
+        await self.connection.run(work)
+
     async def raise_own(self, trouble: Trouble) -> None:
         """Raise an alarm of the line itself; return when it is durable."""
 
@@ -169,10 +178,10 @@ class Store:
 
         Its bad parts stay dead letters unless it was redelivered: the good ones alone are known.
         """
-        readable = batch.readings["quality"] != Quality.UNREADABLE
-        if not redelivered and (keep & (batch.readings["stored"] | ~readable)).all():
+        dead = np.isin(batch.readings["message"], [each.message for each in batch.dead if each.whole])
+        if not redelivered and (keep & (batch.readings["stored"] | dead)).all():
             return
-        had = set(batch.readings["message"][readable].tolist())
+        had = set(batch.readings["message"][~dead].tolist())
         said = set(batch.readings["message"].tolist()) | {letter.message for letter in batch.dead}
         batch.readings = batch.readings[keep]
         left = set(batch.readings["message"][batch.readings["stored"]].tolist())
@@ -255,6 +264,7 @@ class Store:
         else:
             await rows.write_dead_letters(connection, batch.dead, number)
         await rows.write_transitions(connection, transitions, self.rule_set_id)
+        await rows.write_states(connection, batch.states)
         await self._write_ledger(connection, batch, number, newest_ts)
 
     async def _write_refused(
@@ -272,6 +282,7 @@ class Store:
             await dead.settle_what_can_be(connection, batch, sift.readings, sift.dead)
         else:
             await sift.write_dead_letters(connection)
+        await rows.write_states(connection, batch.states)
         await self._write_ledger(connection, batch, sift.number, newest_ts)
 
     async def _write_change(self, connection: AsyncConnection) -> None:

@@ -25,7 +25,7 @@ from ops.parts import (
     scratch_dir,
 )
 from tests.installation import Installation, installation
-from tests.services import fresh_database, timescale_database
+from tests.services import fresh_database, set_fsync, tables_to_copy, timescale_database
 
 # Devices that may log in to every broker of the tests, with their passwords.
 DEVICES = {"BELL-1": "one", "BELL-2": "two"}
@@ -43,6 +43,18 @@ def _not_tested(config: pytest.Config) -> list[str]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     skipped = [str(report.longrepr[2]) for report in reporter.stats.get("skipped", [])] if reporter else []
     return sorted({said[said.index(NOT_TESTED) :] for said in skipped if NOT_TESTED in said})
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, on plain PostgreSQL, the tests of modules whose matter is not how the tables are divided."""
+
+    def stays(item: pytest.Item) -> bool:
+        chosen = getattr(getattr(item, "callspec", None), "params", {}).get("database")
+        return chosen != "native" or item.get_closest_marker("one_edition") is None
+
+    left_out = [item for item in items if not stays(item)]
+    items[:] = [item for item in items if stays(item)]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(trylast=True)
@@ -129,26 +141,47 @@ def timescale_server() -> Iterator[Database]:
 def native_server(session_scratch: Path) -> Iterator[Database]:
     """Give the run's plain PostgreSQL server, the embedded one."""
     with embedded_database(session_scratch / "shared") as database:
+        set_fsync(database.url, on=False)
         yield database
 
 
+@pytest.fixture(scope="session")
+def timescale_tables(timescale_server: Database) -> Iterator[str]:
+    """Give the run's database of TimescaleDB whose tables are copied."""
+    with tables_to_copy(timescale_server.url) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def native_tables(native_server: Database) -> Iterator[str]:
+    """Give the same of plain PostgreSQL."""
+    with tables_to_copy(native_server.url) as name:
+        yield name
+
+
 @pytest.fixture
-def timescale(timescale_server: Database) -> Iterator[Database]:
-    """Give an empty database on TimescaleDB; a test that stops the server starts it again."""
-    with fresh_database(timescale_server.url) as url:
+def timescale(
+    request: pytest.FixtureRequest, timescale_server: Database, timescale_tables: str
+) -> Iterator[Database]:
+    """Give a database on TimescaleDB with tables; a test that stops the server starts it again."""
+    with fresh_database(timescale_server.url, _template(request, timescale_tables)) as url:
         yield dataclasses.replace(timescale_server, url=url)
 
 
 @pytest.fixture
-def native(native_server: Database) -> Iterator[Database]:
-    """Give an empty database on plain PostgreSQL; a test that stops the server starts it again."""
-    with fresh_database(native_server.url) as url:
+def native(request: pytest.FixtureRequest, native_server: Database, native_tables: str) -> Iterator[Database]:
+    """Give a database on plain PostgreSQL with tables; a test that stops the server starts it again."""
+    with fresh_database(native_server.url, _template(request, native_tables)) as url:
         yield dataclasses.replace(native_server, url=url)
+
+
+def _template(request: pytest.FixtureRequest, tables: str) -> str:
+    return "template0" if request.node.get_closest_marker("no_tables") else tables
 
 
 @pytest.fixture(params=["timescale", "native"])
 def database(request: pytest.FixtureRequest) -> Database:
-    """Give an empty database of each edition in turn."""
+    """Give a database of each edition in turn; it has tables unless the test is marked `no_tables`."""
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Database)
     return found
@@ -159,6 +192,7 @@ def _own_or_given(service: str, run: Callable[[], AbstractContextManager[Databas
     with contextlib.ExitStack() as stack:
         try:
             database = stack.enter_context(run())
+            set_fsync(database.url, on=False)
         except PartError as missing:
             url = os.environ.get("CAREBELL_TEST_DATABASE_URL")
             if not url:

@@ -1,5 +1,6 @@
 """An independent MQTT 5 client for tests, on paho-mqtt: what a device or a listening neighbour would see."""
 
+import contextlib
 import queue
 import threading
 from types import TracebackType
@@ -87,7 +88,8 @@ class Client:
 
     def _leave(self) -> None:
         self.paho.disconnect()
-        self.paho.loop_stop()
+        with contextlib.suppress(AttributeError):  # paho forgets a thread that ends, also while it is joined
+            self.paho.loop_stop()
 
     def _on_connect(self, _c: object, _u: object, _f: object, reason: ReasonCode, _p: object) -> None:
         self._connected.put(reason)

@@ -10,6 +10,7 @@ from ops.doctor.finding import Finding, State, fault, judge
 from rules import ruleset
 from schemas.errors import UsageError
 from schemas.settings import Settings
+from schemas.sources import mapping
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
@@ -55,6 +56,19 @@ def check_rules(settings: Settings) -> Iterator[Finding]:
     found = "a silent device is an alarm" if is_watched else "no rule has machine = 'silence'"
     advice = "nobody will notice a device that falls silent: add such a rule"
     yield judge("rules", "silence", found, is_watched, advice, otherwise=State.WARNING)
+
+
+def check_sources(settings: Settings) -> Iterator[Finding]:
+    """Read the mappings of vendors' devices; none is right where there are none."""
+    if not settings.ingest.sources:
+        return
+    try:
+        found = mapping.load(mapping.texts(settings.ingest.sources))
+    except UsageError as error:
+        yield fault("sources", "files", ", ".join(settings.ingest.sources), str(error))
+        return
+    topics = ", ".join(topic for source in found for topic in source.topics)
+    yield judge("sources", "files", f"{len(found)} sources read {topics}")
 
 
 _READINESS = {

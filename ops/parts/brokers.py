@@ -22,6 +22,8 @@ BRIDGE = "carebell"  # the user that the bridge logs in as; the shipped ACL name
 TOWN = "town"  # the user that may speak for every device: for simulators and tests, never shipped
 SHIPPED = Path(__file__).parent.parent / "mosquitto"
 
+_EVERYTHING = "topic readwrite #\ntopic readwrite $oc/#\ntopic readwrite $sys/#\n"
+
 # For each subscription rumqttd keeps segment size x count bytes, and drops the oldest without a word.
 RUMQTTD = """\
 id = 0
@@ -70,7 +72,7 @@ def mosquitto_broker(data_dir: Path, users: Mapping[str, str] | None = None) -> 
     port, logins = free_port(), _logins(users)
     hashes = "".join(f"{user}:{_mosquitto_hash(password)}\n" for user, password in logins.items())
     write(home / "passwd", hashes, owner)
-    write(home / "acl", f"{_shipped('carebell.acl')}\nuser {TOWN}\ntopic readwrite carebell/#\n", owner)
+    write(home / "acl", f"{_shipped('carebell.acl')}\nuser {TOWN}\n{_EVERYTHING}", owner)
     write(home / "mosquitto.conf", _mosquitto_conf(home, port), owner)
     command = [program, "-c", str(home / "mosquitto.conf")]
     process = Process(command, lambda: _listens(port), home / "log", owner)

@@ -2,12 +2,14 @@
 SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')
 
 -- name: registry
-SELECT (SELECT count(*) FROM devices) AS devices,
-       (SELECT count(*) FROM devices WHERE person_id IS NULL) AS without_person,
+-- Without devices of drills and the people who were made up for them.
+SELECT (SELECT count(*) FROM devices WHERE NOT drill) AS devices,
+       (SELECT count(*) FROM devices WHERE person_id IS NULL AND NOT drill) AS without_person,
        (SELECT count(*) FROM devices WHERE self_registered) AS self_registered,
-       (SELECT count(*) FROM people p WHERE NOT EXISTS (SELECT FROM contacts c WHERE c.person_id = p.person_id))
+       (SELECT count(*) FROM people p WHERE NOT EXISTS (SELECT FROM contacts c WHERE c.person_id = p.person_id)
+          AND NOT EXISTS (SELECT FROM devices d WHERE d.person_id = p.person_id AND d.drill))
            AS without_contact,
-       (SELECT count(*) FROM (SELECT DISTINCT region FROM devices WHERE region IS NOT NULL) AS d
+       (SELECT count(*) FROM (SELECT DISTINCT region FROM devices WHERE region IS NOT NULL AND NOT drill) AS d
         LEFT JOIN regions r USING (region) WHERE coalesce(r.name, '') = '') AS unnamed_regions
 
 -- name: heard

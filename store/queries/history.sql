@@ -44,7 +44,7 @@ SELECT set_config('synchronous_commit', 'off', false), set_config('max_parallel_
 -- What the registry lets us expect, and the memory there is. Ten minutes is what the shipped rules take.
 SELECT coalesce(sum(86400.0 / coalesce(heartbeat_seconds, 600)), 0)::float8,
        pg_size_bytes(current_setting('shared_buffers'))
-FROM devices
+FROM devices WHERE NOT drill
 
 -- name: marks
 SELECT maintained_at, until, brought, database_bytes FROM maintenance

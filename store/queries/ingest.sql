@@ -9,7 +9,8 @@ SELECT pg_try_advisory_lock(42019)
 
 -- name: devices
 SELECT d.device_id, d.device, d.model, d.heartbeat_seconds, d.self_registered, coalesce(d.region, ''), d.gateway,
-       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}')
+       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}'), d.drill,
+       nullif(d.aliases, '{}'), d.clock_hours
 FROM devices d LEFT JOIN people p USING (person_id)
 WHERE d.device_id < %(before)s ORDER BY d.device_id DESC LIMIT 50000
 
@@ -27,7 +28,8 @@ LISTEN carebell_rules
 
 -- name: devices_since
 SELECT d.device_id, d.device, d.model, d.heartbeat_seconds, d.self_registered, coalesce(d.region, ''), d.gateway,
-       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}')
+       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}'), d.drill,
+       nullif(d.aliases, '{}'), d.clock_hours
 FROM devices d LEFT JOIN people p USING (person_id)
 WHERE d.changed_at >= %(since)s
 
@@ -36,6 +38,13 @@ INSERT INTO devices (device, region, self_registered)
 SELECT device, region, true FROM unnest(%(devices)s::text[], %(regions)s::text[]) AS n(device, region)
 ON CONFLICT (device) DO UPDATE SET device = excluded.device
 RETURNING device, device_id
+
+-- name: devices_of
+SELECT d.device_id, d.device, d.model, d.heartbeat_seconds, d.self_registered, coalesce(d.region, ''), d.gateway,
+       coalesce(p.care_level, ''), coalesce(p.person, ''), nullif(p.thresholds, '{}'), d.drill,
+       nullif(d.aliases, '{}'), d.clock_hours
+FROM devices d LEFT JOIN people p USING (person_id)
+WHERE d.device_id = ANY(%(device_ids)s)
 
 -- name: applied_rules
 -- What was applied last; what a bridge refused is passed over.
@@ -114,18 +123,19 @@ ON CONFLICT (piece) DO UPDATE SET
 
 -- name: raise_alarms
 -- One open alarm per device and kind: a raise while it is open raises its count, and is about who has the device now.
--- Its severity rises and never falls; one that staff have seen is not suppressed by a repetition.
+-- Its severity rises and never falls; one that staff have seen is not suppressed by a repetition. Whether it is of a
+-- drill is the registry's word alone, and what is not of one can never become so.
 WITH given AS (
-    SELECT g.*, d.person_id
+    SELECT g.*, d.person_id, coalesce(d.drill, false) AS drill
     FROM unnest(%(device_id)s::int[], %(kind)s::text[], %(class)s::text[], %(severity)s::text[], %(quality)s::text[],
                 %(at)s::timestamptz[], %(detail)s::jsonb[], %(suppressed)s::text[], %(rule)s::int[])
          WITH ORDINALITY AS g(device_id, kind, class, severity, quality, at, detail, suppressed, rule, place)
     LEFT JOIN devices d USING (device_id)
 ), raised AS (
     INSERT INTO alarms AS a (device_id, person_id, kind, class, severity, quality, condition, raised_at, last_at, detail,
-                             suppressed, rule, rule_set_id)
+                             suppressed, rule, rule_set_id, drill)
     SELECT device_id, person_id, kind, class, severity, quality, 'active', at, at, detail,
-           suppressed, rule, %(rule_set_id)s::int
+           suppressed, rule, %(rule_set_id)s::int, drill
     FROM given ORDER BY place
     ON CONFLICT (device_id, kind) WHERE closed_at IS NULL DO UPDATE SET
         person_id = excluded.person_id,
@@ -136,6 +146,7 @@ WITH given AS (
             array_position(ARRAY['critical', 'high', 'medium', 'low'], a.severity),
             array_position(ARRAY['critical', 'high', 'medium', 'low'], excluded.severity))],
         suppressed = CASE WHEN a.suppressed IS NOT NULL THEN excluded.suppressed END,
+        drill = a.drill AND excluded.drill,
         condition = 'active',
         cleared_at = NULL,
         version = a.version + 1
@@ -240,3 +251,30 @@ ORDER BY o.outbox_id LIMIT 100
 
 -- name: sent
 UPDATE outbox SET sent_at = clock_timestamp() WHERE outbox_id = ANY(%(ids)s)
+
+-- name: forget_states
+-- Of sources that are not read any more: nobody would tell when such a state ends.
+DELETE FROM device_states WHERE split_part(state, '.', 1) <> ALL(%(sources)s::text[])
+
+-- name: device_states
+SELECT device, state FROM device_states
+
+-- name: states_begin
+INSERT INTO device_states (device, state)
+SELECT device, state FROM unnest(%(devices)s::text[], %(states)s::text[]) AS n(device, state)
+ON CONFLICT DO NOTHING
+
+-- name: states_end
+DELETE FROM device_states s
+USING unnest(%(devices)s::text[], %(states)s::text[]) AS n(device, state)
+WHERE s.device = n.device AND s.state = n.state
+
+-- name: set_clocks
+-- The bridge hears of it as of every change of a device.
+WITH changed AS (
+    UPDATE devices d SET clock_hours = n.hours, changed_at = now()
+    FROM unnest(%(device_ids)s::integer[], %(hours)s::smallint[]) AS n(device_id, hours)
+    WHERE d.device_id = n.device_id AND d.clock_hours <> n.hours
+    RETURNING d.device
+)
+SELECT pg_notify('carebell_registry', now()::text) FROM changed

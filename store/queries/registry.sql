@@ -55,18 +55,19 @@ FROM staged s LEFT JOIN regions r ON r.region = s.key
 
 -- name: stage_device
 CREATE TEMPORARY TABLE staged (
-    line integer, key text, region text, model text, person text, heartbeat_seconds integer, gateway text
+    line integer, key text, region text, model text, person text, heartbeat_seconds integer, gateway text, aliases text
 );
 CREATE TEMPORARY VIEW wanted AS
 SELECT w.*, device_id IS NULL AS is_new,
-       (region, model, person_id, heartbeat_seconds, gateway, false) IS DISTINCT FROM
-           (old_region, old_model, old_person_id, old_heartbeat_seconds, old_gateway, self_registered) AS changes,
+       (region, model, person_id, heartbeat_seconds, gateway, aliases, false) IS DISTINCT FROM
+           (old_region, old_model, old_person_id, old_heartbeat_seconds, old_gateway, old_aliases, self_registered) AS changes,
        old_person_id IS NOT NULL AND person_id IS DISTINCT FROM old_person_id AS moves
 FROM (
     SELECT s.line, s.key AS device, d.device_id, s.region, coalesce(s.model, d.model, '') AS model,
            CASE WHEN s.person IS NULL THEN d.person_id ELSE p.person_id END AS person_id,
            nullif(coalesce(s.heartbeat_seconds, d.heartbeat_seconds), 0) AS heartbeat_seconds,
            coalesce(s.gateway, d.gateway, '') AS gateway, d.gateway AS old_gateway,
+           coalesce(string_to_array(s.aliases, ';'), d.aliases, '{}') AS aliases, d.aliases AS old_aliases,
            d.region AS old_region, d.model AS old_model, d.person_id AS old_person_id,
            d.heartbeat_seconds AS old_heartbeat_seconds, d.self_registered
     FROM staged s LEFT JOIN devices d ON d.device = s.key LEFT JOIN people p ON p.person = s.person
@@ -111,6 +112,13 @@ FROM staged s JOIN (SELECT key, min(line) AS line FROM staged GROUP BY key HAVIN
 WHERE s.line > t.line
 ORDER BY s.line LIMIT %(limit)s
 
+-- name: check_drills
+-- A device of drills cannot be somebody's: a call of theirs would count apart and close by itself.
+SELECT s.line, s.key, count(*) OVER () AS total
+FROM staged s JOIN devices d ON d.device = s.key
+WHERE d.drill
+ORDER BY s.line LIMIT %(limit)s
+
 -- name: check_people
 -- File numbers that nobody bears; `like_it` differs by zeros at the beginning, which spreadsheets drop.
 WITH unknown AS (
@@ -123,6 +131,26 @@ SELECT u.line, u.person, min(p.person) AS like_it, u.total
 FROM unknown u LEFT JOIN people p ON ltrim(p.person, '0') = u.person AND u.person ~ '^[1-9][0-9]*$'
 GROUP BY u.line, u.person, u.total
 ORDER BY u.line
+
+-- name: check_aliases
+-- Names that would stand for two devices, be it as a name or as another one: of the file, or of the registry as far as
+-- the file does not change it. One that registered itself was the other device all the time.
+WITH named AS (
+    SELECT line, device, unnest(aliases) AS alias FROM wanted WHERE aliases <> '{}'
+    UNION ALL
+    SELECT line, device, device FROM wanted
+), taken AS (
+    SELECT n.line, n.alias, coalesce(other.device, d.device, e.device) AS device
+    FROM named n
+    LEFT JOIN named other ON other.alias = n.alias AND other.device <> n.device AND other.line < n.line
+    LEFT JOIN devices d ON d.aliases <> '{}' AND d.aliases @> ARRAY[n.alias] AND d.device <> n.device
+        AND NOT EXISTS (SELECT FROM wanted w WHERE w.device = d.device)
+    LEFT JOIN devices e ON e.device = n.alias AND e.device <> n.device AND NOT e.self_registered
+    WHERE coalesce(other.device, d.device, e.device) IS NOT NULL
+)
+SELECT line, alias, min(device) AS device, count(*) OVER () AS total
+FROM taken GROUP BY line, alias
+ORDER BY line LIMIT %(limit)s
 
 -- name: check_moves
 -- Open calls about somebody else than who is to have the device; asked before and after the writing.
@@ -154,19 +182,20 @@ ANALYZE numbered
 
 -- name: write_new_device
 -- In the index's order, which is the fastest. A device that registered itself since the check is taken over.
-INSERT INTO devices (device_id, device, region, model, person_id, heartbeat_seconds, gateway) OVERRIDING SYSTEM VALUE
-SELECT n.device_id, device, region, model, person_id, heartbeat_seconds, gateway
+INSERT INTO devices (device_id, device, region, model, person_id, heartbeat_seconds, gateway, aliases)
+OVERRIDING SYSTEM VALUE
+SELECT n.device_id, device, region, model, person_id, heartbeat_seconds, gateway, aliases
 FROM wanted w JOIN numbered n USING (device)
 WHERE is_new ORDER BY device
 ON CONFLICT (device) DO UPDATE SET
     region = excluded.region, model = excluded.model, person_id = excluded.person_id,
-    heartbeat_seconds = excluded.heartbeat_seconds, gateway = excluded.gateway, self_registered = false,
-    changed_at = now()
+    heartbeat_seconds = excluded.heartbeat_seconds, gateway = excluded.gateway, aliases = excluded.aliases,
+    self_registered = false, changed_at = now()
 
 -- name: write_device
 UPDATE devices d SET
     region = w.region, model = w.model, person_id = w.person_id, heartbeat_seconds = w.heartbeat_seconds,
-    gateway = w.gateway, self_registered = false, changed_at = now()
+    gateway = w.gateway, aliases = w.aliases, self_registered = false, changed_at = now()
 FROM wanted w
 WHERE d.device_id = w.device_id AND w.changes
 
@@ -195,8 +224,11 @@ FROM wanted w, jsonb_to_recordset(w.contacts) AS c(rank smallint, name text, rel
 WHERE w.contacts_change
 
 -- name: move_device
+-- Whatever it was, it is a device like any other from now on, which is what set_time has set.
 UPDATE devices SET
-    person_id = %(person_id)s, region = coalesce(%(region)s, region), self_registered = false, changed_at = now()
+    person_id = %(person_id)s, region = coalesce(%(region)s, region), self_registered = false, drill = false,
+    drill_until = CASE WHEN drill THEN current_setting('carebell.at')::timestamptz ELSE drill_until END,
+    changed_at = now()
 WHERE device_id = %(device_id)s
 
 -- name: set_person
@@ -222,7 +254,7 @@ SELECT person_id FROM people WHERE person = %(person)s
 
 -- name: devices
 SELECT d.device, d.region, coalesce(r.name, '') AS region_name, d.model, p.person, coalesce(p.name, '') AS name,
-       d.heartbeat_seconds, d.gateway, d.self_registered, d.registered_at, d.changed_at
+       d.heartbeat_seconds, d.gateway, d.aliases, d.clock_hours, d.self_registered, d.drill, d.registered_at, d.changed_at
 FROM devices d LEFT JOIN people p USING (person_id) LEFT JOIN regions r USING (region)
 WHERE (%(device)s::text IS NULL OR d.device = %(device)s)
   AND (%(region)s::text IS NULL OR starts_with(d.region, %(region)s))
@@ -280,13 +312,26 @@ SELECT max(received_at) FROM (
     UNION ALL (SELECT received_at FROM events WHERE device_id = %(device_id)s ORDER BY ts DESC LIMIT 1)
 ) heard
 
+-- name: clock_skew
+-- Seconds by which a clock is slow, transport included: of the newest rows whose time is the device's own, late ones left
+-- out. A known mistake of zone is taken off.
+SELECT extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY heard.received_at - heard.ts))::float8
+FROM (
+    (SELECT received_at, ts, time_quality FROM heartbeats WHERE device_id = %(device_id)s ORDER BY ts DESC LIMIT 100)
+    UNION ALL
+    (SELECT received_at, ts, time_quality FROM vitals WHERE device_id = %(device_id)s ORDER BY ts DESC LIMIT 100)
+    UNION ALL
+    (SELECT received_at, ts, time_quality FROM activity WHERE device_id = %(device_id)s ORDER BY ts DESC LIMIT 100)
+) heard
+WHERE heard.time_quality IN (0, 2)
+
 -- name: id_of_device
 SELECT device_id FROM devices WHERE device = %(device)s
 
 -- name: regions
--- What has a name, what devices use, and the parents of these.
+-- What has a name, what devices use, and the parents of these; those of drills do not count.
 WITH used AS (
-    SELECT region, count(*) AS devices FROM devices WHERE region IS NOT NULL GROUP BY region
+    SELECT region, count(*) AS devices FROM devices WHERE region IS NOT NULL AND NOT drill GROUP BY region
 ), codes AS (
     SELECT region FROM regions
     UNION SELECT left(region, n) FROM used, unnest(ARRAY[6, 9, 12]) n WHERE n <= length(region)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from ops.parts import Broker, Database
 from schemas.settings import DutySettings
 from tests.installation import Installation, installation
 from tests.mqtt import Client
+from tests.services import set_fsync
 
 ENTER = """
 INSERT INTO regions (region, name) VALUES ('430602', '岳阳楼区');
@@ -24,9 +25,17 @@ INSERT INTO devices (device, region, person_id) SELECT 'BELL-1', '430602', perso
 
 
 @pytest.fixture
-async def good(fresh_mosquitto: Broker, timescale: Database, scratch: Path) -> AsyncIterator[Installation]:
+def synced(timescale: Database) -> Iterator[Database]:
+    """Give a database whose server waits for the disk, as the tests' shared servers do not."""
+    set_fsync(timescale.url, on=True)
+    yield timescale
+    set_fsync(timescale.url, on=False)
+
+
+@pytest.fixture
+async def good(fresh_mosquitto: Broker, synced: Database, scratch: Path) -> AsyncIterator[Installation]:
     """Give an installation as it should be, its bridge not yet started."""
-    async with installation(fresh_mosquitto, timescale.url, scratch) as found:
+    async with installation(fresh_mosquitto, synced.url, scratch) as found:
         settings = found.settings.model_copy(update={"duty": DutySettings(tokens={"王芳": "0" * 64})})
         write_config(settings, found.config)
         await found.connection.execute(ENTER)

@@ -66,3 +66,15 @@ async def test_readmes_lines_lead_to_the_persons_name_on_the_alarm(demo: list[st
     assert code == 0, said
     code, said = await until(lambda: shell([export, listing]), lambda answer: "张桂英" in answer[1])
     assert (code, "张桂英" in said, "紧急呼叫" in said) == (0, True, True), said
+
+
+async def test_readmes_first_command_finds_no_difference() -> None:
+    """`make demo SECONDS=40` plays a town, compares every alarm and row with its truth, and exits 0."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.cli", "demo", "--seconds", "40"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    said = (await process.communicate())[0].decode()
+    assert (process.returncode, "no difference" in said) == (0, True), said[-4000:]

@@ -16,6 +16,8 @@ from ops.parts import Database
 from schemas.settings import Settings
 from tests.desk import migrated, raise_alarm
 
+pytestmark = pytest.mark.one_edition
+
 
 class Shell:
     """A command line with a configuration file that names the database."""
@@ -111,6 +113,7 @@ def test_what_is_refused_is_one_sentence_and_code_1(shell: Shell) -> None:
     assert (alone["handling"], alone["version"]) == ("acknowledged", 2)
 
 
+@pytest.mark.no_tables
 def test_wrong_usage_is_code_2(shell: Shell) -> None:
     """Arguments and settings that could never work end with code 2, and what the database lacks does."""
     assert shell.run("ack nobody").exit_code == 2

@@ -27,6 +27,8 @@ from tests.contract.kit import Listener, make_tables, rows, settings_for, tuples
 from tests.contract.test_bridge import Running
 from tests.mqtt import Client
 
+pytestmark = pytest.mark.one_edition
+
 SOS = "carebell/v1/430602/BELL-1/sos"
 HEARTBEAT = "carebell/v1/430602/BELL-1/heartbeat"
 SCHEMA: dict[str, Any] = json.loads((HERE / "unstored.schema.json").read_text("utf-8"))

@@ -22,6 +22,8 @@ from store import history_stream, restore
 from tests.contract.kit import Line, after, message, milliseconds, script, settings_for, tuples, until
 from tests.desk import connect
 
+pytestmark = pytest.mark.one_edition
+
 HOUR = 3600
 DAY = 24 * HOUR
 MUST = """

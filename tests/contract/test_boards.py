@@ -38,6 +38,17 @@ MINUTES = 20
 DEVICE = "BAND-0001"
 """Has all that a board of one device may show; the town alone measures no blood pressure and no glucose."""
 
+DRILL = """
+WITH drill AS (
+    INSERT INTO drills (region, began_at, began_by, ends_at, heard_until, after_alarm_id)
+    VALUES ('430602', now() - interval '2 h', '王芳', now() - interval '1 h', now() - interval '1 h', 0)
+    RETURNING drill_id
+)
+INSERT INTO drill_calls (drill_id, device_id, kind, due_at)
+SELECT drill_id, 1, 'sos', now() - interval '2 h' FROM drill
+"""
+"""One that is over."""
+
 LENGTHS = [timedelta(minutes=1), timedelta(hours=2), timedelta(days=3 * 365)]
 
 
@@ -94,6 +105,7 @@ async def _play(installed: Installation) -> None:
         "SELECT DISTINCT kind FROM alarms WHERE closed_at IS NULL", lambda rows: {k for (k,) in rows} >= kinds
     )
     assert {kind for (kind,) in found} >= kinds
+    await installed.connection.execute(DRILL)
 
 
 def panels() -> list[dict[str, Any]]:
@@ -362,6 +374,7 @@ def without_role(database: Database) -> Iterator[Database]:
             admin.execute(rename.format(aside, role))
 
 
+@pytest.mark.no_tables
 async def test_the_first_migration_of_a_server_makes_the_role(without_role: Database) -> None:
     """Where nobody made the role before, the boards can be read after the migration."""
     async with await connect(without_role.url) as connection:
@@ -370,6 +383,7 @@ async def test_the_first_migration_of_a_server_makes_the_role(without_role: Data
         assert connection.execute("SELECT count(*) FROM board_devices").fetchone() == (0,)
 
 
+@pytest.mark.no_tables
 async def test_a_role_that_another_migration_makes_meanwhile_is_taken(without_role: Database) -> None:
     """A role that another database's migration is making is waited for, and then used."""
     waits = "SELECT count(*)::integer FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
@@ -385,6 +399,7 @@ async def test_a_role_that_another_migration_makes_meanwhile_is_taken(without_ro
         assert board.execute("SELECT count(*) FROM board_devices").fetchone() == (0,)
 
 
+@pytest.mark.no_tables
 async def test_an_owner_who_may_make_no_roles_can_migrate(
     without_role: Database, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -288,6 +288,8 @@ async def test_unknown_devices_can_be_kept_out(parts: Parts, town: Client) -> No
 # ------------------------------------------------------------------------------------- what operators enter
 
 
+pytestmark = pytest.mark.one_edition
+
 ENTER = """
     INSERT INTO devices (device, region, model, heartbeat_seconds, changed_at)
     SELECT device, '430602', 'bell', 60, now() FROM unnest(%s::text[]) AS n(device)

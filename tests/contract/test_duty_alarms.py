@@ -18,6 +18,8 @@ from schemas.clock import SECOND
 from schemas.errors import UsageError
 from tests.desk import AT, START, close_itself, connect, everything, migrated, one, raise_alarm, repeat, rows
 
+pytestmark = pytest.mark.one_edition
+
 
 @pytest.fixture
 async def connection(database: Database) -> AsyncIterator[AsyncConnection]:
@@ -363,6 +365,7 @@ async def test_a_stalled_desk_keeps_no_row_from_ingest(
     assert (await alarms.show(connection, alarm_id)).alarm.count == 2
 
 
+@pytest.mark.no_tables
 async def test_a_database_without_tables_says_what_to_do(database: Database) -> None:
     """The command that makes the tables is named."""
     async with connect(database.url) as connection:

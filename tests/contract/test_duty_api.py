@@ -18,6 +18,8 @@ from ops.parts import Database, free_port
 from schemas.errors import FatalError, UsageError
 from tests.desk import Line, bearer, everything, migrated, raise_alarm, repeat, rows, settings_for
 
+pytestmark = pytest.mark.one_edition
+
 
 @contextlib.asynccontextmanager
 async def desk(
@@ -278,6 +280,7 @@ async def test_other_sites_may_link_and_nothing_else(client: httpx.AsyncClient) 
         assert (await client.request(method, path, headers=headers)).status_code == status, (path, mode)
 
 
+@pytest.mark.no_tables
 async def test_a_database_without_tables_is_503(database: Database) -> None:
     """The desk says what to run, to the caller and to the watchman."""
     async with desk(database.url) as client:

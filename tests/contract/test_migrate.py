@@ -15,6 +15,8 @@ from store.edition import DIVIDED, HISTORY
 from store.migrate import edition_of, migrate, numbered, require_current, status
 from tests.contract.kit import START, make_tables, rows, script, tuples
 
+pytestmark = pytest.mark.no_tables
+
 SCHEMA = {
     "columns": """
         SELECT c.relname, c.relkind = 'v', a.attname, a.attnum, format_type(a.atttypid, a.atttypmod),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 
@@ -71,6 +72,7 @@ async def test_the_desk_serves_the_published_document(database: Database) -> Non
         assert (await caller.client.get("/openapi.json")).json() == CONTRACT
 
 
+@pytest.mark.no_tables
 async def test_every_answer_is_described_and_every_description_is_true(database: Database) -> None:
     """Asked rightly and in each wrong way, every operation gives just the answers described for it."""
     async with running(database.url) as (app, caller):

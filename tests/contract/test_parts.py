@@ -96,6 +96,7 @@ def test_mosquitto_keeps_what_it_owes_over_a_restart(fresh_mosquitto: Broker) ->
         assert [int(bridge.receive().payload) for _ in range(count)] == list(range(count))
 
 
+@pytest.mark.no_tables
 def test_a_database_answers_and_is_empty(database: Database) -> None:
     """Each test gets a database without tables, in UTF-8, that knows the time in Shanghai."""
     with psycopg.connect(database.url) as connection:
@@ -107,6 +108,7 @@ def test_a_database_answers_and_is_empty(database: Database) -> None:
     assert row == (0, "UTF8", "ä", True)
 
 
+@pytest.mark.no_tables
 def test_the_timescale_edition_has_the_extension(timescale: Database) -> None:
     """Hypertables can be made in the reference database."""
     with psycopg.connect(timescale.url) as connection:

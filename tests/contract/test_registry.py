@@ -166,6 +166,7 @@ async def test_however_devices_move_no_moment_has_two_people(url: str) -> None:
         assert (await wearers(url))[0] == ("BELL-1", to)
 
 
+@pytest.mark.no_tables
 async def test_what_was_there_before_comes_along(database: Database) -> None:
     """People get numbers, devices their spans and alarms their people when an older database is migrated."""
     async with await AsyncConnection.connect(database.url, autocommit=True) as connection:

@@ -36,6 +36,8 @@ from tests.contract.kit import Line, after, message, milliseconds, settings_for,
 from tests.desk import close_alarm, connect
 from tests.installation import Installation, installation
 
+pytestmark = pytest.mark.one_edition
+
 MINUTE = 60
 CUTS = ("", "--cut 1", "--cut 100000", "--cut random --seed 1", "--cut random --seed 2")
 URGENT = Lane.URGENT

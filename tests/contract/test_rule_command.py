@@ -15,6 +15,8 @@ from rules import ruleset
 from tests.contract.kit import Line, make_tables, script, settings_for, tuples
 from tests.contract.registry import enter_both
 
+pytestmark = pytest.mark.one_edition
+
 SMALL = """
 [thresholds]
 top = 131
@@ -209,6 +211,7 @@ async def _there(_connection: object) -> bool:
     return True
 
 
+@pytest.mark.no_tables
 def test_a_database_without_tables_is_one_sentence(native: Database, tmp_path: Path) -> None:
     """Every command that asks it says what to do."""
     shell = Shell(native.url, tmp_path)

@@ -34,6 +34,8 @@ from tests.desk import connect
 from tests.installation import Installation
 from tests.mqtt import Client
 
+pytestmark = pytest.mark.one_edition
+
 MINUTE: Final = 60
 NEEDED: Final = """
 [[rule]]

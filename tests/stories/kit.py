@@ -8,7 +8,8 @@
 
 Times are hours and minutes of Monday, 2 March 2026 in Shanghai; "27:00" is three o'clock on Tuesday. Every
 story can be told on arrays (tests/stories/arrays.py); those marked `on_parts_too` are told once more on real
-parts (tests/stories/parts.py). Both write a Book of alarms, and that is what the wants are asked of.
+parts (tests/stories/parts.py), those `on_parts_at_length` only by `make soak`. Both write a Book of alarms,
+and that is what the wants are asked of.
 """
 
 import json
@@ -37,6 +38,9 @@ immobile = "60s"
 """What every rule file must hold."""
 
 on_parts_too = pytest.mark.parametrize("tell", ["arrays", "parts"], indirect=True)
+on_parts_at_length = pytest.mark.parametrize(
+    "tell", ["arrays", pytest.param("parts", marks=pytest.mark.long)], indirect=True
+)
 """Mark a story that is also told on mosquitto, TimescaleDB and the bridge's own process."""
 
 

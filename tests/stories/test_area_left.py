@@ -1,9 +1,9 @@
 """Stories of people who leave the area in which they are safe (走失)."""
 
-from tests.stories.kit import Tell, alarm, at, between, board, cleared, never, on_parts_too, times, want
+from tests.stories.kit import Tell, alarm, at, between, board, cleared, never, on_parts_at_length, times, want
 
 
-@on_parts_too
+@on_parts_at_length
 def test_leaving_the_area_is_an_alarm_of_life_at_once(tell: Tell) -> None:
     """It is high the moment it is received, and stands until duty closes it, also when the person is back."""
     tell(

@@ -1,6 +1,18 @@
 """Stories of alarms that come and go, and come and go."""
 
-from tests.stories.kit import Step, Tell, alarm, at, between, cleared, every, never, on_parts_too, times, want
+from tests.stories.kit import (
+    Step,
+    Tell,
+    alarm,
+    at,
+    between,
+    cleared,
+    every,
+    never,
+    on_parts_at_length,
+    times,
+    want,
+)
 
 
 def power_cuts(begin: str, number: int, apart: str, device: str = "BELL-1") -> list[Step]:
@@ -14,7 +26,7 @@ def power_cuts(begin: str, number: int, apart: str, device: str = "BELL-1") -> l
     ]
 
 
-@on_parts_too
+@on_parts_at_length
 def test_five_times_within_the_hour_is_chattering(tell: Tell) -> None:
     """The fifth power cut of the hour says so, once; each cut stays an alarm while it lasts."""
     tell(

@@ -1,6 +1,18 @@
 """Stories of the daily 报平安: only who is missing by ten o'clock is followed up."""
 
-from tests.stories.kit import LIFE, Tell, alarm, at, between, board, cleared, never, on_parts_too, times, want
+from tests.stories.kit import (
+    LIFE,
+    Tell,
+    alarm,
+    at,
+    between,
+    board,
+    cleared,
+    never,
+    on_parts_at_length,
+    times,
+    want,
+)
 
 RULES = (
     LIFE
@@ -15,7 +27,7 @@ zone = "Asia/Shanghai"
 )
 
 
-@on_parts_too
+@on_parts_at_length
 def test_who_has_not_checked_in_by_ten_is_missed(tell: Tell) -> None:
     """Both did on Monday; on Tuesday one does in time and the other too late."""
     tell(

@@ -9,13 +9,14 @@ from tests.stories.kit import (
     cleared,
     every,
     never,
+    on_parts_at_length,
     on_parts_too,
     times,
     want,
 )
 
 
-@on_parts_too
+@on_parts_at_length
 def test_who_lies_still_after_a_fall_is_critical(tell: Tell) -> None:
     """A fall is high at once, and critical when nobody has moved for a minute."""
     tell(

@@ -11,7 +11,7 @@ from tests.stories.kit import (
     every,
     given,
     never,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
@@ -35,7 +35,7 @@ zone = "Asia/Shanghai"
 ALIVE = every("10m", between("06:00", "58:00")).publish("PIR-1", "heartbeat", battery=80)
 
 
-@on_parts_too
+@on_parts_at_length
 def test_six_hours_without_movement_by_day(tell: Tell) -> None:
     """Last seen in the kitchen at eight, missed at two in the afternoon, seen again at four."""
     tell(

@@ -1,10 +1,10 @@
 """Stories of what comes late: it goes to the history and is no news, unless it is a call for help."""
 
 from tests.stories.book import moment
-from tests.stories.kit import Tell, alarm, at, between, cleared, every, never, on_parts_too, times, want
+from tests.stories.kit import Tell, alarm, at, between, cleared, every, never, on_parts_at_length, times, want
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_late_call_alarms_and_says_so(tell: Tell) -> None:
     """A press of two hours ago that the network gives back now is an alarm now, marked 迟到."""
     tell(

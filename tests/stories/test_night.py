@@ -15,7 +15,7 @@ from tests.stories.kit import (
     cleared,
     every,
     given,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
@@ -61,7 +61,7 @@ def test_a_night_in_one_district(tell: Tell) -> None:
     tell(*night("00:00", "06:00"), board("06:00", *CALLS))
 
 
-@on_parts_too
+@on_parts_at_length
 def test_the_hours_around_the_outage_on_real_parts(tell: Tell) -> None:
     """All 20,000 devices speak to mosquitto; the database shows staff the same."""
     tell(*night("01:20", "03:00"), seconds=35)

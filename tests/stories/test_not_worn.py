@@ -1,6 +1,6 @@
 """Stories of bands that lie on the bedside table."""
 
-from tests.stories.kit import Tell, alarm, at, between, cleared, every, never, on_parts_too, times, want
+from tests.stories.kit import Tell, alarm, at, between, cleared, every, never, on_parts_at_length, times, want
 
 
 def test_a_band_that_is_not_worn_for_twelve_hours(tell: Tell) -> None:
@@ -40,7 +40,7 @@ def test_a_band_that_says_it_once_and_then_nothing_of_it(tell: Tell) -> None:
     )
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_pulse_from_before_it_was_taken_off_does_not_put_it_on_again(tell: Tell) -> None:
     """The event overtakes the last pulse, which comes on another session; the next real one counts."""
     tell(

@@ -13,7 +13,7 @@ from tests.stories.kit import (
     every,
     given,
     never,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
@@ -45,7 +45,7 @@ TWO_STREETS = [
 ]
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_street_falls_silent_as_one_alarm(tell: Tell) -> None:
     """Ten bells of one street are silent together: staff see the street, and nothing when it is back."""
     tell(

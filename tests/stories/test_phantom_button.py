@@ -9,13 +9,13 @@ from tests.stories.kit import (
     cleared,
     every,
     never,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_button_that_calls_too_often_is_suspect_and_never_unheard(tell: Tell) -> None:
     """The sixth press of a day makes the button suspect; it and all that follow are calls like the first."""
     tell(

@@ -11,7 +11,7 @@ from tests.stories.kit import (
     every,
     given,
     never,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
@@ -29,7 +29,7 @@ NIGHT = 'schedule = { days = "Mon-Fri", from = "22:00", to = "06:00", zone = "As
 # -------------------------------------------------------------------------------------- schedule and scope
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_scheduled_rule_sees_readings_of_its_hours_only(tell: Tell) -> None:
     """A fever in the evening is none of the night rule's business; the same at 22:00 is."""
     tell(

@@ -11,7 +11,7 @@ from tests.stories.kit import (
     every,
     given,
     never,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
@@ -28,7 +28,7 @@ interval = "10m"
 )
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_bell_that_misses_three_messages_is_silent(tell: Tell) -> None:
     """Last heard at 00:25, expected every five minutes: silent at 00:40, and over at the next word."""
     tell(

@@ -13,7 +13,7 @@ from tests.stories.kit import (
     every,
     given,
     never,
-    on_parts_too,
+    on_parts_at_length,
     times,
     want,
 )
@@ -49,7 +49,7 @@ def test_a_band_begins_at_its_limit_and_ends_below_it(
     )
 
 
-@on_parts_too
+@on_parts_at_length
 def test_a_pulse_must_last_ten_minutes_and_three_readings(tell: Tell) -> None:
     """Two readings eleven minutes apart are too few, and three within nine minutes are too short."""
     tell(

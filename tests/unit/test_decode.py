@@ -377,6 +377,23 @@ def test_different_content_has_different_digests() -> None:
     assert len({digest(channel, fields) for channel, fields in contents}) == len(contents)
 
 
+@pytest.mark.parametrize("first", [1000, START // 1000 + 400 * 86_400_000])
+def test_measurements_under_times_that_are_not_used_are_not_one(first: int) -> None:
+    """Equal values of a clock that was never set, in one message: each is a row, for its own time counts."""
+    readings = [{"ts": first + n * 1000, "steps": 3233} for n in range(3)]
+    rows = Bench().decode(delivery("vitals", json.dumps({"readings": readings}).encode())).readings
+    assert {int(row["ts"]) for row in rows} == {START}
+    assert len({int(row["digest"]) for row in rows}) == 3
+
+
+def test_a_corrected_time_makes_no_copy_of_what_stood_there() -> None:
+    """What a clock that is an hour fast says now, moved back, is not what a right one said at this time."""
+    right = vitals(said(steps=3233, ts=START // 1000)).readings
+    fast = vitals(said(steps=3233, ts=START // 1000 + 3_600_000)).readings
+    assert right["ts"][0] == fast["ts"][0] == START
+    assert right["digest"][0] != fast["digest"][0]
+
+
 def test_a_digest_never_changes() -> None:
     """It is a key of stored rows: the same on every machine, in every run and in the next release."""
     assert digest("vitals", {"hr": 80, "seq": 7}) == -5684112976167318318

@@ -30,7 +30,7 @@ from tests.fuzz import JOINED, Fuzz, Message, huge, seed
 from tests.unit.kit import LIFE, START, Bench
 
 MESSAGES: Final = 200_000
-COMPANY: Final = 15_000
+COMPANY: Final = 5_000
 """So many of them come in small batches, made so that its messages could be taken for each other's parts."""
 CROWD: Final = 200
 LARGEST: Final = 16_777_216
@@ -202,7 +202,7 @@ def test_every_message_of_a_crowd_ends_in_one_place(unknown_devices: str) -> Non
     while line.ends["messages"] < (MESSAGES - COMPANY) / 2:
         crowd = [fuzz.message() for _ in range(CROWD)]
         line.hear(crowd, alone=sorted(fuzz.random.sample(range(CROWD), 4)))
-    assert line.ends.keys() >= REASONS.keys() - {"refused", "oversized", "unknown_device"}
+    assert line.ends.keys() >= REASONS.keys() - {"refused", "oversized", "unknown_device", "unmapped"}
     assert line.ends["rows"] > line.ends["messages"] / 10
 
 
@@ -256,7 +256,7 @@ piece = st.sampled_from(
 fragment = st.lists(piece, max_size=5).map(b"".join)
 
 
-@settings(deadline=None, max_examples=800)
+@settings(deadline=None, max_examples=400)
 @given(st.lists(fragment, min_size=1, max_size=6), st.sampled_from(["vitals", "activity", "sos", "status"]))
 def test_fragments_of_json_mean_what_they_mean_alone(payloads: list[bytes], channel: str) -> None:
     """However fragments stand beside each other in a batch, none completes another."""

@@ -93,6 +93,7 @@ def test_whatever_is_closed_was_acknowledged(sequence: list[Verb]) -> None:
         (Verb.DISPATCH, {"to": "李强", "outcome": Outcome.TEST}),
         (Verb.CLOSE, {}),
         (Verb.CLOSE, {"outcome": Outcome.CLEARED}),
+        (Verb.CLOSE, {"outcome": Outcome.DRILL}),
         (Verb.CLOSE, {"outcome": Outcome.TEST, "to": "李强"}),
     ],
 )
@@ -111,6 +112,6 @@ def test_an_order_keeps_for_the_log_what_was_said() -> None:
     assert closing.detail() == {"outcome": "fall", "note": "送医院"}
 
 
-def test_a_person_may_close_with_every_outcome_but_the_engines() -> None:
-    """`cleared` is what a technical alarm writes when it closes itself."""
-    assert set(OUTCOMES) == set(Outcome) - {Outcome.CLEARED}
+def test_a_person_may_close_with_every_outcome_but_carebells_own() -> None:
+    """`cleared` is what a technical alarm writes when it closes itself, `drill` what ends a drill."""
+    assert set(OUTCOMES) == set(Outcome) - {Outcome.CLEARED, Outcome.DRILL}

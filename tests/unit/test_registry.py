@@ -104,3 +104,16 @@ def test_a_device_that_is_learnt_twice_takes_one_place() -> None:
     admit(known, [], ["A"])
     known.learn("A", 1, self_registered=True)
     assert admit(known, [], ["B", "C"]) == [2]
+
+
+@pytest.mark.parametrize("policy", ["register", "dead_letter"])
+def test_of_a_device_of_drills_only_calls_are_heard(policy: str) -> None:
+    """It does not register itself into anything else, however it speaks; given to somebody it is heard."""
+    known, book = registry(unknown_devices=policy)
+    known.learn("BELL-7", 7, self_registered=False, drill=True)
+    assert (known.life_id("BELL-7"), known.telemetry_id("BELL-7")) == (7, None)
+    assert (known.stranger_ids, known.drill_ids) == ({7}, {7})
+    assert admit(known, [], ["BELL-7"]) == []
+    assert book.ids == {}
+    known.learn("BELL-7", 7, self_registered=False)
+    assert (known.telemetry_id("BELL-7"), known.stranger_ids, known.drill_ids) == (7, set(), set())

@@ -25,19 +25,19 @@ def read(content: bytes | str, kind: Kind = DEVICES) -> list[Row | LineError]:
 def test_a_file_of_devices(encoding: str, end: str) -> None:
     """Encodings and line ends make no difference; empty cells empty."""
     lines = [
-        "设备编号,行政区划,型号,档案编号,心跳秒数,网关",
-        "BELL-1,430602001,平安钟,YY-1,60,3栋网关",
-        "BELL-2,430602,,,,",
+        "设备编号,行政区划,型号,档案编号,心跳秒数,网关,别名",
+        "BELL-1,430602001,平安钟,YY-1,60,3栋网关,860001；浴室 按钮;860001",
+        "BELL-2,430602,,,,,",
     ]
     assert read((end.join(lines) + end).encode(encoding)) == [
-        Row(2, ("BELL-1", "430602001", "平安钟", "YY-1", 60, "3栋网关")),
-        Row(3, ("BELL-2", "430602", "", "", 0, "")),
+        Row(2, ("BELL-1", "430602001", "平安钟", "YY-1", 60, "3栋网关", "860001;浴室 按钮")),
+        Row(3, ("BELL-2", "430602", "", "", 0, "", "")),
     ]
 
 
 def test_columns_that_are_absent_are_none() -> None:
     """What a file does not speak of is told apart from what it empties."""
-    assert read("region,device\n430602,BELL-1\n") == [Row(2, ("BELL-1", "430602", *[None] * 4))]
+    assert read("region,device\n430602,BELL-1\n") == [Row(2, ("BELL-1", "430602", *[None] * 5))]
     assert read("档案编号,姓名,联系人1电话\nYY-1,张,\n", PEOPLE) == [
         Row(2, ("YY-1", "张", *[None] * 6, "[]"))
     ]
@@ -99,6 +99,7 @@ DEVICE = st.tuples(
     st.sampled_from(["", "YY-1", "岳0002"]),
     st.one_of(st.just(""), st.integers(1, 604_800).map(str)),
     st.sampled_from(["", "G-1"]),
+    st.sampled_from(["", "860001", "860001;卫生间"]),
 )
 
 

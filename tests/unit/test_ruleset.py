@@ -96,7 +96,7 @@ def test_the_shipped_rules_are_read() -> None:
     assert {rule.kind for rule in rules.rules} == set(KINDS) - OWN_KINDS
     assert [rule.number for rule in rules.rules] == list(range(1, rules.count + 1))
     assert rules.thresholds["hr_high"] == 131
-    assert [rule.kind for rule in rules.each] == ["sos", "tamper"]
+    assert [rule.kind for rule in rules.each] == ["sos", "tamper", "unknown_alarm"]
     assert [rule.machine for rule in rules.machines] == list(MACHINES)
     assert rules.shared == {"hr_high"}
 

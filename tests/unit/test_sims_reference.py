@@ -151,8 +151,9 @@ class Judge:
             return
         if partly:
             self.bury(send, "bad_field", whole=False)
+        fast = self.hours_ahead(rows, at)
         for row in rows:
-            self.take(address.device, address.channel, row, at)
+            self.take(address.device, address.channel, row, at, fast)
         if not send.retain and rows[0].get("status") != "offline":
             self.hear(address.device, at)
 
@@ -185,6 +186,17 @@ class Judge:
         rows = fields.pop("readings", None) or [fields]
         return [{k: v for k, v in row.items() if v is not None} for row in rows], partly
 
+    @staticmethod
+    def hours_ahead(rows: list[Row], at: int) -> int:
+        """Return by how many microseconds the newest time is ahead, if those are whole hours of a zone."""
+        ahead = max((row["ts"] * 1000 - at for row in rows if "ts" in row), default=0)
+        hours = round(ahead / (60 * MINUTE))
+        return (
+            hours * 60 * MINUTE
+            if 1 <= hours <= 14 and abs(ahead - hours * 60 * MINUTE) <= 300 * SECOND
+            else 0
+        )
+
     def hear(self, device: str, at: int) -> None:
         """Note a sign of life, and end a silence."""
         self.silences(device, at)
@@ -197,9 +209,9 @@ class Judge:
         if at > due and self.open(device, "device_silent") is None:
             self.raise_(device, "device_silent", due)
 
-    def take(self, device: str, channel: Channel, row: dict[str, Any], at: int) -> None:
-        """Store and judge one row."""
-        sent = row.get("ts", at // 1000) * 1000 if "ts" in row else at
+    def take(self, device: str, channel: Channel, row: Row, at: int, fast: int) -> None:
+        """Store and judge one row, of a clock that is `fast` by so many microseconds."""
+        sent = row["ts"] * 1000 - fast if "ts" in row else at
         usable = at - 30 * 86_400 * SECOND <= sent <= at + 300 * SECOND
         ts = sent if usable else at
         key = (device, channel, ts, json.dumps(row, sort_keys=True))

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from ingest import metrics
+from ingest.clocks import Clocks
 from ingest.redrive import Redrive
 from ingest.registry import Registry
 from ingest.source import LINGER, Source
+from ingest.states import States
 from schemas.clock import Clock
 from schemas.readings import Batch, Delivery
 from schemas.settings import IngestSettings, Settings
+from schemas.sources.compiled import Sources
 from schemas.topics import Lane, uplink
 from tests.unit.kit import Book
 
@@ -48,7 +51,11 @@ class Sourced:
             forgive=lambda _: None,
             learn_news=lambda: False,
             stored=lambda _: None,
+            has_news=lambda: False,
             redrive=Redrive(settings.database.url),
+            sources=Sources(),
+            states=States(),
+            clocks=Clocks(),
         )
         self.sent = 0
         self._batches: AsyncIterator[Batch] = self.source.batches()
@@ -160,14 +167,12 @@ async def test_strangers_are_enrolled_between_two_batches_only(sourced: Sourced)
 
 async def test_telemetry_lingers_while_more_comes(sourced: Sourced, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that come in quick succession are one batch; none waits longer than so long."""
-    heard_at = [0.0]
-    monkeypatch.setattr("ingest.mqtt.Session.heard_at", property(lambda _: heard_at[0]))
     loop = asyncio.get_running_loop()
+    monkeypatch.setattr("ingest.mqtt.Session.heard_at", property(lambda _: loop.time()))
     sourced.hear(1)
     began = loop.time()
     taken = asyncio.create_task(sourced.next())
     while not taken.done():
-        heard_at[0] = loop.time()
         sourced.hear(1) if sourced.sent < ROWS // 2 else sourced.source.wake()
         await asyncio.sleep(0.001)
     assert loop.time() - began >= LINGER

@@ -1,0 +1,1 @@
+"""Vendors' messages in carebell's words: mappings of JSON, decoders of text and binary formats."""
