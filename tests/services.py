@@ -69,7 +69,7 @@ def timescale_database(settings: Mapping[str, str] | None = None) -> Iterator[Da
 
 
 def set_fsync(server_url: str, *, on: bool) -> None:
-    """Let a server wait for the disk or not: tests kill processes, and what those wrote the system still has."""
+    """Let a server wait for the disk, or not: what a killed process wrote the system still has."""
     with psycopg.connect(server_url, autocommit=True) as admin:
         admin.execute(f"ALTER SYSTEM SET fsync = {'on' if on else 'off'}")
         admin.execute("SELECT pg_reload_conf()")
