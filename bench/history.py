@@ -1,7 +1,8 @@
-"""`make bench-history`: fill a TimescaleDB with a city's history, roll it up, and time what the boards ask.
+"""`make bench-history`: fill a TimescaleDB with a city's history, roll it up, and time boards and desk.
 
-Prints a table of the boards' queries and writes bench/results/<time>-history.json. Goal: the slowest query
-stays under 300 ms with 20 million rows of vitals and 100,000 devices.
+Prints a table of the boards' queries and one of the desk's, and writes bench/results/<time>-history.json.
+Goals: the slowest query of a board stays under 300 ms with 20 million rows of vitals and 100,000 devices, the
+desk's list under 20 ms with 10 million closed alarms. The boards are timed before the alarms are filled in.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bench.desk import Asked, ask_desk, desk_table, fill_alarms
 from bench.filling import SPAN, device_name, fill
 from bench.machine import RESULTS
 from schemas.settings import HistorySettings
@@ -52,12 +54,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.history", description=__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000, help="rows of vitals")
     parser.add_argument("--devices", type=int, default=100_000)
+    parser.add_argument("--alarms", type=int, default=10_000_000, help="closed alarms, for the desk; 0: none")
     parser.add_argument("--runs", type=int, default=5, help="times that each query is asked")
     arguments = parser.parse_args()
     console = Console(width=120)
     with timescale_database() as database:
         report = asyncio.run(
-            _measure(console, database.url, arguments.rows, arguments.devices, arguments.runs)
+            _measure(
+                console,
+                database.url,
+                rows=arguments.rows,
+                devices=arguments.devices,
+                runs=arguments.runs,
+                closed=arguments.alarms,
+            )
         )
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
@@ -65,7 +75,9 @@ def main() -> None:
     (RESULTS / f"{now:%Y%m%dT%H%M%S}-history.json").write_text(json.dumps(report, indent=2, default=str))
 
 
-async def _measure(console: Console, url: str, rows: int, devices: int, runs: int) -> dict[str, Any]:
+async def _measure(
+    console: Console, url: str, *, rows: int, devices: int, runs: int, closed: int
+) -> dict[str, Any]:
     now = datetime.now(UTC)
     async with await connect(url) as connection:
         await migrate(connection, now)
@@ -77,6 +89,7 @@ async def _measure(console: Console, url: str, rows: int, devices: int, runs: in
         rolled, rolling = await _maintained(console, url, now)
         index = await _index_bytes(connection)
         timed = await _asked(connection, now, runs)
+        desk, opened = await _desk(console, connection, now, closed, runs * 10)
     rolled_rows = sum(rolled.rolled_up.rows.values())
     console.print(_table(timed, rows, devices))
     console.print(
@@ -84,6 +97,8 @@ async def _measure(console: Console, url: str, rows: int, devices: int, runs: in
         f" {rolling:.1f} s, {rolled_rows / rolling:,.0f} a second; unique index {index:.1f} bytes a row"
         f" (reckoned with {INDEX_BYTES})"
     )
+    if desk:
+        console.print(desk_table(desk, closed, opened))
     return {
         "filled_per_second": round(filled / filling),
         "maintained_rows": rolled_rows,
@@ -91,7 +106,20 @@ async def _measure(console: Console, url: str, rows: int, devices: int, runs: in
         "index_bytes_per_row": round(index, 1),
         "database_bytes": rolled.database_bytes,
         "queries": [asdict(each) for each in timed],
+        "desk": [asdict(each) for each in desk],
     }
+
+
+async def _desk(
+    console: Console, connection: AsyncConnection, now: datetime, closed: int, runs: int
+) -> tuple[list[Asked], int]:
+    """Fill alarms in, ask what the desk asks, and say how many are open."""
+    if not closed:
+        return [], 0
+    await connection.execute("RESET ROLE")
+    with Progress(console=console) as bar:
+        opened = await fill_alarms(connection, bar, now, closed)
+    return await ask_desk(connection, now, runs), opened
 
 
 async def _maintained(console: Console, url: str, now: datetime) -> tuple[Maintained, float]:
@@ -117,7 +145,7 @@ async def _asked(connection: AsyncConnection, now: datetime, runs: int) -> list[
     timed = []
     for name, query in boards.queries().items():
         for over, length in RANGES.items():
-            text = boards.expand(query, now - length, now, {"device": device_name(BANDS - 1)})
+            text = boards.expand(query, now - length, now, {"device": device_name(BANDS - 1), "person": "P1"})
             took = []
             rows: list[Any] = []
             for _ in range(runs):

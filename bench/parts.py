@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from rich.console import Console
 
-from bench import ceilings, contest, latency, line, steps
+from bench import ceilings, contest, desks, latency, line, steps
 from bench.carry import Carried, Contender
 from bench.embedded import embedded
 from bench.fleets import fleet, growth
@@ -35,12 +35,13 @@ LINE = "The line: mosquitto + TimescaleDB"
 STEPS = "CPU of the bridge by step"
 CEILINGS = "Ceilings"
 SOS = "SOS: publish to committed alarm"
+DESKS = "SOS: publish to open desks"
 EMBEDDED = "The line on embedded parts: rumqttd + PostgreSQL, no history"
 FLEETS = "Memory and start-up"
 RULES = "Rules: the engine alone, one core"
 MAPPED = "Vendors' JSON: the decoder alone, one core"
 FILLING = "Filling"
-ORDER = (LINE, CEILINGS, *contest.PEERS, STEPS, SOS, FLEETS, EMBEDDED, RULES, MAPPED, FILLING)
+ORDER = (LINE, CEILINGS, *contest.PEERS, STEPS, SOS, DESKS, FLEETS, EMBEDDED, RULES, MAPPED, FILLING)
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Bench:
 
     async def run(self) -> None:
         """Measure every part; `parts` are in the order of ORDER afterwards, none of them missing."""
-        async with self._may_fail(LINE, CEILINGS, STEPS, SOS, *contest.PEERS, FLEETS):
+        async with self._may_fail(LINE, CEILINGS, STEPS, SOS, *contest.PEERS, DESKS, FLEETS):
             await self._on_timescale()
         async with self._may_fail(EMBEDDED):
             tries = await embedded(self.scale, self.console)
@@ -107,6 +108,9 @@ class Bench:
             for name in contest.PEERS:
                 async with self._may_fail(name):
                     self._peer(name, await contest.contested(where, name))
+            async with self._may_fail(DESKS):
+                found = await desks.desks(where)
+                self._add(DESKS, found.lines(), found.figures())
             await self._fleets(where)
 
     async def _line(self, where: Ground, contender: Contender, buttons: tuple[list[str], list[str]]) -> None:

@@ -19,6 +19,10 @@ class Scale:
     profile_seconds: float = 20.0
     presses: int = 1_000
     press_every: float = 0.04
+    desks: int = 200
+    desk_presses: int = 300
+    desk_press_every: float = 0.25
+    """Seconds between two presses before open desks, on the average."""
     fleets: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     touched: int = 100_000
     """Devices of a fleet that send something before its memory is read."""
@@ -47,6 +51,9 @@ QUICK = Scale(
     profile_seconds=1.0,
     presses=10,
     press_every=0.03,
+    desks=20,
+    desk_presses=5,
+    desk_press_every=0.15,
     fleets=(1_000,),
     touched=1_000,
     probe_seconds=1.2,

@@ -47,8 +47,6 @@ make_all() {
 
 [database]
 url = \"postgresql://carebell:$(<secrets/database_password)@timescaledb:5432/carebell\"
-
-[duty.tokens]  # here the lines that \`carebell token new NAME\` prints
 "
 }
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import httpx
 
 from device_sims.people import HOUR
+from device_sims.staff import ask
 from schemas.clock import Clock, to_microseconds
 
 _PAUSE: Final = 2.0
@@ -28,7 +29,7 @@ async def work_off(url: str, token: str, clock: Clock, hours: float) -> None:
     ) as desk:
         while True:
             try:
-                listed = await desk.get("/api/alarms", params={"limit": _LISTED})
+                listed = await ask(desk, "GET", "/api/alarms", params={"limit": _LISTED})
                 for alarm in listed.json()["alarms"] if listed.is_success else ():
                     if alarm["class"] == "life" and _age(alarm, clock) > hours * HOUR:
                         await _close(desk, alarm, next(outcomes))
@@ -44,5 +45,5 @@ def _age(alarm: dict[str, Any], clock: Clock) -> int:
 async def _close(desk: httpx.AsyncClient, alarm: dict[str, Any], outcome: str) -> None:
     where = f"/api/alarms/{alarm['alarm_id']}"
     if alarm["handling"] == "unacknowledged":
-        await desk.post(f"{where}/acknowledge")
-    await desk.post(f"{where}/close", json={"outcome": outcome})
+        await ask(desk, "POST", f"{where}/acknowledge")
+    await ask(desk, "POST", f"{where}/close", json={"outcome": outcome})

@@ -9,6 +9,18 @@ from device_sims.truth import Step, Truth
 from schemas.clock import Clock
 
 _PAUSE = 0.1
+_LONGEST = 60
+"""Seconds for which staff wait at most when the desk says that they ask too often."""
+
+
+async def ask(desk: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - as httpx
+    """Return the desk's answer; where it says that this was too often, wait as told and ask again."""
+    while True:
+        answer = await desk.request(method, path, **request)
+        if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            return answer
+        said = answer.headers.get("Retry-After", "")
+        await asyncio.sleep(min(int(said), _LONGEST) if said.isdecimal() else 1)
 
 
 async def staff(truth: Truth, url: str, token: str, clock: Clock) -> list[str]:
@@ -34,13 +46,13 @@ async def _carry_out(desk: httpx.AsyncClient, truth: Truth, step: Step, clock: C
 
 async def _try(desk: httpx.AsyncClient, step: Step) -> str:
     try:
-        found = await desk.get("/api/alarms", params={"device": step.device})
+        found = await ask(desk, "GET", "/api/alarms", params={"device": step.device})
         if found.is_error:
             return _said(found)
         alarm = _alarm_of(found.json()["alarms"], step)
         if alarm is None:
             return "no such open alarm"
-        answer = await desk.post(f"/api/alarms/{alarm['alarm_id']}/{step.verb}", json=step.body)
+        answer = await ask(desk, "POST", f"/api/alarms/{alarm['alarm_id']}/{step.verb}", json=step.body)
     except httpx.HTTPError as error:
         return str(error) or type(error).__name__
     return _said(answer) if answer.is_error else ""

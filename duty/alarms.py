@@ -1,23 +1,37 @@
-"""Alarms as duty sees them: list, show, handle. Here alone desk and command line meet the database.
+"""Alarms as duty sees them: list, handle; duty/cards.py shows one with its person.
 
 Rules of this file: SQL stands in store/queries/duty.sql; errors of the driver are mapped once, in
 `database_errors`; connections are given, in autocommit, so that `handle` is one transaction of its own, and
 bound by `bound_session`.
 """
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, AsyncCursor, errors
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from duty.handling import DONE, MOVES, NAME_LENGTH, DutyError, Order, Verb, advance, require_text
-from rules.sentences import log_zh, why_en, why_zh
+from duty.handling import (
+    DONE,
+    DOWNLINK,
+    NAME_LENGTH,
+    NOTE_LENGTH,
+    REOPEN_DAYS,
+    DutyError,
+    NotAllowedError,
+    Order,
+    Standing,
+    Verb,
+    advance,
+    require_text,
+)
+from rules.sentences import why_en, why_zh
 from schemas.alarms import (
     AREA_DEVICE,
     CLASS_ZH,
@@ -38,10 +52,15 @@ from schemas.clock import Moment, to_datetime
 from schemas.errors import UsageError, WeatherError
 from store import sql
 
-State = Literal["open", "closed", "all"]
+State = Literal["open", "shelved", "closed", "all"]
 
 MAX_LIMIT: Final = 1000
 """Most alarms in one list."""
+
+TRIES: Final = 8
+"""Times that an order is tried whose locks cross with those of ingest, which takes them in its own order."""
+LET_BY: Final = 0.1
+"""Seconds before the next try: at once it would take the rows back before ingest has woken up."""
 
 _SQL: Final = sql.load("duty")
 
@@ -77,9 +96,8 @@ class Alarm(_Row):
     region: str
     region_name: str
     model: str
+    person_id: int | None
     person: str
-    phone: str
-    address: str
     kind: str
     alarm_class: Class = Field(alias="class")
     severity: Severity
@@ -92,11 +110,15 @@ class Alarm(_Row):
     cleared_at: Moment | None
     acknowledged_at: Moment | None
     acknowledged_by: str | None
+    assigned_to: str | None
     dispatched_at: Moment | None
     dispatched_to: str | None
+    arrived_at: Moment | None
     closed_at: Moment | None
     closed_by: str | None
     outcome: Outcome | None
+    parent_id: int | None = Field(description="the alarm into which it was merged")
+    shelved_until: Moment | None = Field(description="it is not before staff until then")
     version: int
     detail: dict[str, Any]
     suppressed: str | None = Field(description="the area whose outage explains it; it is not before staff")
@@ -135,62 +157,27 @@ class Alarm(_Row):
             "remark_zh": remark,
             "why_zh": why_zh(row["kind"], row["detail"]),
             "why_en": why_en(row["kind"], row["detail"]),
-            "verbs": list(MOVES[row["handling"]]),
+            "verbs": _standing(row).verbs(),
         }
 
 
+def _standing(row: dict[str, Any]) -> Standing:
+    return Standing(
+        Handling(row["handling"]),
+        life=row["class"] == Class.LIFE,
+        shelved=row["shelved_until"] is not None,
+        outcome=row["outcome"],
+    )
+
+
 class Counts(_Row):
-    """How many alarms are open, of life, not acknowledged by anybody; `suppressed` ones are apart."""
+    """How many alarms are open, of life, not acknowledged; `suppressed` and `shelved` ones are apart."""
 
     open: int = 0
     life: int = 0
     unacknowledged: int = 0
     suppressed: int = 0
-
-
-class LogEntry(_Row):
-    """A line of the append-only log."""
-
-    at: Moment
-    actor: str
-    verb: str
-    detail: dict[str, Any]
-    rule: int | None
-    rule_set_id: int | None
-    said_zh: str = Field(description="what it says, as a sentence")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "said_zh": log_zh(row["kind"], row["verb"], row["detail"])}
-
-
-class Person(_Row):
-    """What the caller must know of the person; `notes` has illnesses, allergies and who holds a key."""
-
-    name: str
-    sex: str | None
-    birth_year: int | None
-    phone: str
-    address: str
-    notes: str
-
-
-class Contact(_Row):
-    """Whom to call next."""
-
-    name: str
-    relation: str
-    phone: str
-
-
-class Card(_Row):
-    """An alarm with its log, its person and the contacts in the order in which to call."""
-
-    alarm: Alarm
-    log: list[LogEntry]
-    person: Person | None
-    contacts: list[Contact]
+    shelved: int = 0
 
 
 class UnknownAlarmError(DutyError):
@@ -229,6 +216,9 @@ def database_errors() -> Iterator[None]:
     ) as error:
         said = str(error).strip().partition("\n")[0] or "no answer in time"
         raise DatabaseAwayError(f"the database does not answer: {said}") from error
+    except errors.UniqueViolation as error:  # the device called again in the same moment
+        said = "an alarm of the same device and kind has just been opened"
+        raise NotAllowedError(said, "同一设备刚刚有了新的同类报警，请在那里处理") from error
     except (errors.UndefinedTable, errors.UndefinedColumn) as error:
         raise UsageError("the database lacks carebell's tables: run `carebell db migrate`") from error
 
@@ -236,10 +226,14 @@ def database_errors() -> Iterator[None]:
 async def list_alarms(
     connection: AsyncConnection, state: State = "open", *, device: str | None = None, limit: int = 200
 ) -> list[Alarm]:
-    """Return open alarms, life first, then by severity and age; others newest first; at most MAX_LIMIT."""
+    """Return open alarms, life first, then by severity and age; others newest first; at most MAX_LIMIT.
+
+    What is shelved, or explained by the outage of an area, is not before staff, and so not among `open`.
+    """
     require_text("device", device or "", NAME_LENGTH)
-    name = "open_alarms" if state == "open" else "recent_alarms" if device is None else "device_alarms"
-    values = {"device": device, "closed_only": state == "closed", "limit": min(limit, MAX_LIMIT)}
+    of_device = "" if device is None else "device_"
+    name = "open_alarms" if state in ("open", "shelved") else f"{of_device}{state}_alarms"
+    values = {"device": device, "shelved": state == "shelved", "limit": min(limit, MAX_LIMIT)}
     with database_errors():
         async with connection.cursor(row_factory=class_row(Alarm)) as cursor:
             return await (await cursor.execute(_SQL[name], values)).fetchall()
@@ -251,17 +245,6 @@ async def count_open(connection: AsyncConnection) -> Counts:
         return await _one(connection, Counts, "count_open") or Counts()
 
 
-async def show(connection: AsyncConnection, alarm_id: int) -> Card:
-    """Return one alarm with its log, person and contacts. Raises UnknownAlarmError."""
-    with database_errors():
-        return Card(
-            alarm=await _alarm(connection, alarm_id),
-            log=await _all(connection, LogEntry, "log_of_alarm", alarm_id),
-            person=await _one(connection, Person, "person_of_alarm", alarm_id),
-            contacts=await _all(connection, Contact, "contacts_of_alarm", alarm_id),
-        )
-
-
 async def handle(
     connection: AsyncConnection,
     alarm_id: int,
@@ -269,23 +252,30 @@ async def handle(
     by: str,
     at: int,
     *,
-    to: str = "",
-    outcome: Outcome | None = None,
-    note: str = "",
     version: int | None = None,
+    **said: Any,  # noqa: ANN401  # to, outcome, note, parent, minutes, explained: as Order takes them
 ) -> Alarm:
     """Carry out `verb` in the name of `by` and return the alarm as it is then.
 
-    One transaction: the move, its line in the log and, for an alarm of life, the downlink. `at` is the
-    injected clock's microseconds since 1970. `version` is the one that was looked at: with another one
-    present nothing happens. Raises BadOrderError, UnknownAlarmError, IllegalMoveError or StaleVersionError
-    and has then changed nothing. After DatabaseAwayError only a look tells: the reply to COMMIT may be lost.
+    One transaction: the move, its line in the log and, for an alarm of life, the downlink; with `explained`,
+    what an outage explains is closed as well. `at` is the injected clock's microseconds since 1970. `version`
+    is the one that was looked at: with another one present nothing happens. Raises BadOrderError,
+    UnknownAlarmError, IllegalMoveError, NotAllowedError or StaleVersionError and has then changed nothing.
+    After DatabaseAwayError only a look tells: the reply to COMMIT may be lost.
     """
-    order = Order(verb, by, to, outcome, note)
+    order = Order(verb, by, **said)
     with database_errors():
-        async with connection.transaction():
-            await _move(connection, alarm_id, order, to_datetime(at), version)
-            return await _alarm(connection, alarm_id)
+        for _ in range(TRIES - 1):
+            with suppress(errors.DeadlockDetected, errors.LockNotAvailable):
+                return await _move(connection, alarm_id, order, to_datetime(at), version)
+            await asyncio.sleep(LET_BY)
+        return await _move(connection, alarm_id, order, to_datetime(at), version)
+
+
+async def end_shelves(connection: AsyncConnection, at: int) -> int:
+    """Put what was shelved until `at`, microseconds since 1970, before staff again; return how many."""
+    row = await (await connection.execute(_SQL["end_shelves"], {"at": to_datetime(at)})).fetchone()
+    return int(row[0]) if row else 0
 
 
 async def bound_session(connection: AsyncConnection) -> None:
@@ -302,33 +292,113 @@ async def check_health(connection: AsyncConnection) -> None:
 
 async def _move(
     connection: AsyncConnection, alarm_id: int, order: Order, at: datetime, version: int | None
-) -> None:
-    values: dict[str, Any] = {
+) -> Alarm:
+    # In a transaction of the caller's this is a savepoint: what fails gives its own locks back.
+    async with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        rows = await _lock(cursor, alarm_id, order)
+        row = rows[alarm_id]
+        first = row["acknowledged_by"] if order.verb is Verb.ACKNOWLEDGE else None
+        # The table speaks before the version does: who was first tells more than that something changed.
+        after = advance(Handling(row["handling"]), order.verb, first or row["closed_by"])
+        _standing(row).require(order.verb)
+        if version is not None and version != row["version"]:
+            raise StaleVersionError(alarm_id, version, row["version"])
+        if order.parent is not None:
+            _require_parent(row, order.parent, rows.get(order.parent))
+        values = _values(alarm_id, order, at, after)
+        if order.verb is Verb.REOPEN:
+            await _require_reopenable(cursor, row, values)
+        await cursor.execute(_SQL[order.verb], values)
+        await cursor.execute(_SQL["append_to_log"], values)
+        if order.parent is not None:
+            await cursor.execute(_SQL["adopt"], values)
+        if order.explained:
+            await _close_explained(cursor, row, values)
+        if row["class"] == Class.LIFE and order.verb in DOWNLINK:
+            await cursor.execute(_SQL["enqueue_downlink"], values)
+        return await look(connection, alarm_id)
+
+
+async def _lock(
+    cursor: AsyncCursor[dict[str, Any]], alarm_id: int, order: Order
+) -> dict[int, dict[str, Any]]:
+    """Lock what the order is about, in the order of numbers: two that cross wait, and never hang."""
+    if order.explained or order.parent is not None:
+        await cursor.execute(_SQL["give_way"])
+    if order.explained:
+        await cursor.execute(_SQL["lock_outage"], {"alarm_id": alarm_id})
+    wanted = [alarm_id] if order.parent is None else [alarm_id, order.parent]
+    await cursor.execute(_SQL["lock_alarms"], {"alarm_ids": wanted})
+    rows = {row["alarm_id"]: row for row in await cursor.fetchall()}
+    if alarm_id not in rows:
+        raise UnknownAlarmError(alarm_id)
+    if (
+        order.verb is Verb.DISPATCH
+        and len(f"{rows[alarm_id]['dispatched_to'] or ''}{order.to}") > NOTE_LENGTH
+    ):
+        raise NotAllowedError("too many were sent to name them all", "已派人员过多，请写入备注")
+    return rows
+
+
+def _values(alarm_id: int, order: Order, at: datetime, after: Handling) -> dict[str, Any]:
+    return {
         "alarm_id": alarm_id,
         "at": at,
         "by": order.by,
         "to": order.to,
         "outcome": order.outcome,
+        "parent": order.parent,
+        "until": at + timedelta(minutes=order.minutes or 0),
+        "handling": after,
         "verb": DONE[order.verb],
-        "message": DONE[order.verb],
+        "message": DOWNLINK.get(order.verb),
         "detail": Jsonb(order.detail()),
     }
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        row = await (await cursor.execute(_SQL["lock_alarm"], values)).fetchone()
-        if row is None:
-            raise UnknownAlarmError(alarm_id)
-        first = row["acknowledged_by"] if order.verb is Verb.ACKNOWLEDGE else None
-        # The table speaks before the version does: who was first tells more than that something changed.
-        advance(Handling(row["handling"]), order.verb, first or row["closed_by"])
-        if version is not None and version != row["version"]:
-            raise StaleVersionError(alarm_id, version, row["version"])
-        await cursor.execute(_SQL[order.verb], values)
-        await cursor.execute(_SQL["append_to_log"], values)
-        if row["class"] == Class.LIFE:
-            await cursor.execute(_SQL["enqueue_downlink"], values)
 
 
-async def _alarm(connection: AsyncConnection, alarm_id: int) -> Alarm:
+def _require_parent(child: dict[str, Any], parent: int, row: dict[str, Any] | None) -> None:
+    """Raise unless an alarm can be merged into this one: another one, open, and seen to no less than it."""
+    if row is None:
+        raise UnknownAlarmError(parent)
+    if parent == child["alarm_id"]:
+        raise NotAllowedError(f"alarm {parent} cannot be merged into itself", "不能并入自己")
+    if row["handling"] == Handling.CLOSED:
+        zh = f"报警 {parent} 已关闭，不能并入"
+        raise NotAllowedError(f"alarm {parent} is closed: merge into an open one", zh)
+    if row["suppressed"] or row["shelved_until"]:
+        zh = f"报警 {parent} 不在待处理列表中，不能并入"
+        raise NotAllowedError(f"alarm {parent} is shelved or explained by an outage", zh)
+    if child["drill"] != row["drill"] or (child["class"] == Class.LIFE and row["class"] != Class.LIFE):
+        zh = f"不能并入报警 {parent}：它可能自行结束"
+        raise NotAllowedError(f"alarm {parent} may end by itself: merge into another one", zh)
+
+
+async def _require_reopenable(
+    cursor: AsyncCursor[dict[str, Any]], row: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """Raise if it was closed too long ago, or its device has a newer open alarm of the kind."""
+    if values["at"] - row["closed_at"] > timedelta(days=REOPEN_DAYS):
+        raise NotAllowedError(
+            f"closed more than {REOPEN_DAYS} days ago", f"关闭已超过 {REOPEN_DAYS} 天，不能重新打开"
+        )
+    newer = await (await cursor.execute(_SQL["open_of_same_kind"], values)).fetchone()
+    if newer:
+        number = newer["alarm_id"]
+        zh = f"同一设备的同类报警 {number} 正在处理，请在那里处理"
+        raise NotAllowedError(f"alarm {number} of the same device and kind is open", zh)
+
+
+async def _close_explained(
+    cursor: AsyncCursor[dict[str, Any]], row: dict[str, Any], values: dict[str, Any]
+) -> None:
+    """Close what the outage explains, each with a line of its own; never a call for help."""
+    if row["kind"] != "area_outage":
+        raise NotAllowedError("only the outage of an area explains others", "只有区域中断才能一并关闭")
+    await cursor.execute(_SQL["close_explained"], {**values, "area": row["device"].removeprefix(AREA_DEVICE)})
+
+
+async def look(connection: AsyncConnection, alarm_id: int) -> Alarm:
+    """Return an alarm as it stands. Raises UnknownAlarmError."""
     alarm = await _one(connection, Alarm, "one_alarm", alarm_id)
     if alarm is None:
         raise UnknownAlarmError(alarm_id)
@@ -340,8 +410,3 @@ async def _one(
 ) -> _R | None:
     async with connection.cursor(row_factory=class_row(kind)) as cursor:
         return await (await cursor.execute(_SQL[name], {"alarm_id": alarm_id})).fetchone()
-
-
-async def _all(connection: AsyncConnection, kind: type[_R], name: str, alarm_id: int) -> list[_R]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return await (await cursor.execute(_SQL[name], {"alarm_id": alarm_id})).fetchall()

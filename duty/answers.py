@@ -14,9 +14,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from duty.access import RoleTooLowError
 from duty.alarms import StaleVersionError, UnknownAlarmError
-from duty.desk import UnauthorizedError
-from duty.handling import BadOrderError, IllegalMoveError
+from duty.door import TooManyError
+from duty.feed import FeedClosedError, FeedFullError
+from duty.handling import BadOrderError, IllegalMoveError, NotAllowedError
+from duty.keys import UnauthorizedError
+from duty.people import UnknownDeviceError, UnknownPersonError
+from duty.trail import note_refusal
 from schemas.errors import CarebellError, UsageError, WeatherError
 
 MAX_BODY: Final = 16_384
@@ -34,9 +39,16 @@ HEADERS: Final = {
 """Sent with every answer: nothing inline, nothing from elsewhere, no framing, no referrer, no copy kept."""
 
 _ERRORS: Final[list[tuple[type[CarebellError], int, str]]] = [
+    (RoleTooLowError, 403, "role_too_low"),
+    (TooManyError, 429, "too_many"),
+    (FeedClosedError, 503, "feed_closed"),
+    (FeedFullError, 503, "feed_full"),
     (BadOrderError, 422, "bad_request"),
     (UnknownAlarmError, 404, "unknown_alarm"),
+    (UnknownPersonError, 404, "unknown_person"),
+    (UnknownDeviceError, 404, "unknown_device"),
     (IllegalMoveError, 409, "illegal_move"),
+    (NotAllowedError, 409, "not_allowed"),
     (StaleVersionError, 409, "stale_version"),
     (WeatherError, 503, "database_away"),
     (UsageError, 503, "database_not_ready"),
@@ -46,21 +58,33 @@ _ERRORS: Final[list[tuple[type[CarebellError], int, str]]] = [
 _DOCUMENTED: Final[dict[int, dict[str, Any]]] = {
     400: {"description": "`bad_request`: the body is not UTF-8"},
     401: {
-        "description": "`unauthorized`: no token, or none that is known",
+        "description": "`unauthorized`: no token, or none that counts",
         "headers": {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
     },
-    403: {"description": "`forbidden`: a script or a form of another site"},
-    404: {"description": "`unknown_alarm`: no alarm has this number"},
+    403: {
+        "description": "`forbidden`: a script or a form of another site;"
+        " `role_too_low`: the user is known and may not do this"
+    },
+    404: {
+        "description": "`unknown_alarm`: no alarm has this number; `unknown_person`: nobody has it;"
+        " `unknown_device`: no device is called so"
+    },
     409: {
         "description": "`illegal_move`: the alarm's state does not allow it, or somebody was first;"
+        " `not_allowed`: something beside its state forbids it;"
         " `stale_version`: the alarm has changed since it was looked at"
     },
     413: {"description": f"`too_large`: the body is over {MAX_BODY} bytes"},
     422: {"description": "`bad_request`: something is missing, unknown, out of range or not plain text"},
+    429: {
+        "description": "`too_many`: more requests than are let pass; again after `Retry-After` seconds",
+        "headers": {"Retry-After": {"schema": {"type": "string", "pattern": "^[1-9][0-9]*$"}}},
+    },
     500: {"description": "`internal`: a fault of carebell; the server's log says more"},
     503: {
         "description": "`database_away`: try again, and look first whether the order was carried out;"
-        " `database_not_ready`: the database lacks carebell's tables"
+        " `database_not_ready`: the database lacks carebell's tables;"
+        " `feed_closed`: no live changes at the moment; `feed_full`: too many desks"
     },
 }
 _ALWAYS: Final = (403, 413, 500)
@@ -75,8 +99,12 @@ class Error(BaseModel):
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Document the errors with these statuses, and those that any request can meet."""
-    return {status: {"model": Error, **_DOCUMENTED[status]} for status in (*statuses, *_ALWAYS)}
+    """Document the errors with these statuses, and those that any request can meet.
+
+    Who must say who they are may have to wait, or a database must be asked that is away.
+    """
+    asked = (429, 503) if HTTPStatus.UNAUTHORIZED in statuses else ()
+    return {status: {"model": Error, **_DOCUMENTED[status]} for status in (*statuses, *asked, *_ALWAYS)}
 
 
 class Guard:
@@ -90,6 +118,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope.setdefault("state", {})  # here the request leaves who asks and what is refused
         read = 0
 
         async def receive_bounded() -> Message:
@@ -102,10 +131,13 @@ class Guard:
 
         async def send_dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                note_refusal(scope, message["status"])
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))
+        if refusal:
+            scope["state"]["refused"] = _name_of(refusal.status_code)
         await (refusal or self.app)(scope, receive_bounded, send_dressed)
 
     @staticmethod
@@ -133,25 +165,32 @@ def _error(status: int, name: str, detail: str, detail_zh: str, **headers: str) 
     return JSONResponse(answer.model_dump(), status, headers)
 
 
-async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
+async def _on_refusal(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, UnauthorizedError):
-        return _error(401, "unauthorized", str(error), "请输入有效的令牌", **{"WWW-Authenticate": "Bearer"})
+        request.state.refused = error.name
+        return _error(401, "unauthorized", str(error), error.zh, **{"WWW-Authenticate": "Bearer"})
     for family, status, name in _ERRORS:
         if isinstance(error, family):
             # The driver's own words may name hosts and users: they are not for the network.
             detail = "the database is away or too busy: try again" if family is WeatherError else str(error)
-            return _error(status, name, detail, getattr(error, "zh", "") or "服务器出错，请联系维护人员")
+            request.state.refused = name
+            later = {"Retry-After": str(error.wait)} if isinstance(error, TooManyError) else {}
+            said_zh = getattr(error, "zh", "") or "服务器出错，请联系维护人员"
+            return _error(status, name, detail, said_zh, **later)
     raise error
 
 
-async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
+    request.state.refused = "bad_request"
     lines = error.errors() if isinstance(error, RequestValidationError) else []
     said = "; ".join(f"{'.'.join(str(part) for part in line['loc'])}: {line['msg']}" for line in lines)
     return _error(422, "bad_request", said, "请求内容有误")
 
 
-async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
-    return _http_error(error.status_code if isinstance(error, HTTPException) else 500)
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    request.state.refused = _name_of(status)
+    return _http_error(status)
 
 
 async def _on_our_fault(_: Request, error: Exception) -> JSONResponse:
@@ -161,7 +200,10 @@ async def _on_our_fault(_: Request, error: Exception) -> JSONResponse:
     return answer
 
 
+def _name_of(status: int) -> str:
+    return {413: "too_large"}.get(status, HTTPStatus(status).name.lower())
+
+
 def _http_error(status: int) -> JSONResponse:
     said = {413: f"a body has at most {MAX_BODY} bytes", 403: "requests from other sites are refused"}
-    name = {413: "too_large"}.get(status, HTTPStatus(status).name.lower())
-    return _error(status, name, said.get(status, HTTPStatus(status).phrase), "请求被拒绝")
+    return _error(status, _name_of(status), said.get(status, HTTPStatus(status).phrase), "请求被拒绝")

@@ -1,8 +1,6 @@
 """What every request needs: who may come in, the time, and a database that may be away or stalled."""
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,9 +10,13 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from duty import alarms
+from duty.access import Caller, Role
+from duty.door import Door, TooManyError, neighbourhood
+from duty.keys import Key, Keys, UnauthorizedError, digest_of, token_of
+from duty.trail import Refusals
 from duty.unstored import Heard
 from schemas.clock import Clock
-from schemas.errors import CarebellError
+from schemas.settings import DutySettings
 
 Pool = AsyncConnectionPool[AsyncConnection]
 
@@ -27,36 +29,58 @@ ANONYMOUS: Final = "desk"
 _T = TypeVar("_T")
 
 
-class UnauthorizedError(CarebellError):
-    """No token, or none that we know."""
-
-
 @dataclass(frozen=True)
 class Desk:
     """What every request needs: who may come in, the time, the way to the database, and what is not in it."""
 
     pool: Pool
     clock: Clock
-    tokens: dict[str, str]
+    settings: DutySettings
+    keys: Keys
     insecure: bool
     heard: Heard = field(default_factory=Heard)
+    requests: Door = field(default_factory=lambda: Door(rate=20, burst=100))
+    """Of each caller: a page that polls and acts is far below."""
+    refusals: Door = field(default_factory=lambda: Door(rate=0.2, burst=10))
+    """At each address, of those whom nobody knows."""
+    strangers: Door = field(default_factory=lambda: Door(rate=20, burst=50))
+    """In all, how often the database is asked for a key that memory lacks."""
+    refused: Refusals = field(default_factory=Refusals)
     _asked: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    def operator(self, authorization: str) -> str:
-        """Return whose token this is. Raises UnauthorizedError.
+    async def caller(self, authorization: str, address: str) -> Caller:
+        """Return who is asking. Raises UnauthorizedError, TooManyError or DatabaseAwayError.
 
-        All tokens are compared, each in constant time, so that the time taken tells nothing.
+        A key that memory has needs no database. One that it lacks is asked for at once, so that a new key
+        opens at once, but not more often than the doors for refused ones let pass.
         """
-        scheme, _, token = authorization.partition(" ")
-        digest = hashlib.sha256(token.strip().encode()).hexdigest()
-        found = [name for name, known in self.tokens.items() if hmac.compare_digest(digest, known)]
-        if found and scheme.lower() == "bearer":
-            return found[0]
+        key = await self._key(token_of(authorization), address)
+        name = key.name if key else ANONYMOUS
+        if wait := self.requests.enter((name, "" if key else neighbourhood(address))):
+            raise TooManyError("requests", wait)
+        return Caller(name, key.role if key else Role.ADMIN, address)
+
+    async def _key(self, token: str, address: str) -> Key | None:
+        """Return the key of a token; None lets anybody in, for it is meant so."""
+        key = self.keys.find(digest_of(token)) if token else None
+        if key and not key.refused:
+            return key
         if self.insecure:
-            return ANONYMOUS
-        if not self.tokens:
-            raise UnauthorizedError("no tokens are configured: `carebell token new NAME` makes one")
-        raise UnauthorizedError("send the header `Authorization: Bearer TOKEN` with a token of [duty.tokens]")
+            return None
+        where = neighbourhood(address)
+        if wait := self.refusals.enter(where):
+            raise TooManyError("requests without a token that counts", wait)
+        if token and key is None:
+            if wait := self.strangers.enter(""):
+                raise TooManyError("requests without a token that counts", wait)
+            key = await self.ask(lambda connection: self.keys.ask(connection, digest_of(token)))
+        if key is None:
+            said = "send the header `Authorization: Bearer TOKEN`; `carebell user token NAME` makes a token"
+            raise UnauthorizedError(said)
+        if key.refused:
+            raise UnauthorizedError(f"this token of {key.name} does not count: {key.refused}", key)
+        self.refusals.give_back(where)
+        return key
 
     async def ask(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         """Return what `work` gets from the database. Raises DatabaseAwayError after ANSWER_SECONDS.
@@ -67,7 +91,11 @@ class Desk:
         task = asyncio.ensure_future(self._work(work))
         self._asked.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=ANSWER_SECONDS)
+        except asyncio.CancelledError:
+            task.cancel()  # who asked is going: the work must not outlive the pool
+            raise
         if not done:
             task.cancel()
             raise alarms.DatabaseAwayError(f"the database does not answer within {ANSWER_SECONDS:g} s")

@@ -38,6 +38,8 @@ KEPT: Final = 10_000
 LISTED: Final = 200
 LONGEST: Final = 16_384
 """Bytes of the longest announcement that is read: the bridge's own are shorter."""
+AGAIN: Final = 0.5
+"""Seconds after which whoever listens is told once more to stop."""
 FIRST_BACKOFF: Final = 0.5
 LONGEST_BACKOFF: Final = 5.0
 
@@ -128,8 +130,9 @@ async def listening(broker: BrokerSettings, heard: Heard) -> AsyncIterator[None]
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():  # a client that is just connecting may swallow the first word
+            task.cancel()
+            await asyncio.wait([task], timeout=AGAIN)
 
 
 async def _listen(broker: BrokerSettings, heard: Heard) -> None:

@@ -24,6 +24,7 @@ def board() -> Dashboard:
     return (
         p.board(p.DEVICE_BOARD, "设备详情", title, "30s", "now-24h")
         .with_variable(device)
+        .with_variable(p.desk())
         .with_panel(
             p.listing(
                 "设备与老人",
@@ -62,6 +63,7 @@ def board() -> Dashboard:
                 "告警",
                 "device_alarms",
                 {
+                    "编号": p.on_desk(),
                     "发生时间": p.TIME,
                     "级别": p.SEVERITY,
                     "告警": p.KIND,

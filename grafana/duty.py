@@ -11,6 +11,7 @@ def board() -> Dashboard:
     ages = ("1 分钟内", "1 至 10 分钟", "10 至 60 分钟", "1 至 24 小时", "超过 24 小时")
     return (
         p.board("carebell-duty", "值班告警", "未关闭的告警；生命告警在前，最新的在最上面。", "5s", "now-6h")
+        .with_variable(p.desk())
         .with_panel(p.count("未关闭的生命告警", "duty_life", width=5, levels={1: p.RED}))
         .with_panel(
             p.count(
@@ -36,6 +37,7 @@ def board() -> Dashboard:
                 "未关闭的告警",
                 "duty_alarms",
                 {
+                    "编号": p.on_desk(),
                     "级别": [*p.SEVERITY, *p.wide(70)],
                     "告警": p.KIND,
                     "设备": p.linked(),
@@ -49,7 +51,7 @@ def board() -> Dashboard:
                     "处置": p.HANDLING,
                 },
                 height=16,
-            ).description("最多 200 条；点设备编号看设备详情。")
+            ).description("最多 200 条；点编号在值班台打开，点设备看设备详情。")
         )
         .with_panel(
             p.course(

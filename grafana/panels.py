@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from grafana_foundation_sdk.builders import dashboard as build
-from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import geomap, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders.common import (
     ReduceDataOptions,
     VizLegendOptions,
@@ -20,9 +20,12 @@ from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     BigValueGraphMode,
+    FrameGeometrySource,
+    FrameGeometrySourceMode,
     GraphDrawStyle,
     LegendDisplayMode,
     LegendPlacement,
+    MapLayerOptions,
     TooltipDisplayMode,
     VisibilityMode,
 )
@@ -31,12 +34,16 @@ from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
     DataTransformerConfig,
     DynamicConfigValue,
+    FieldColorModeId,
     Threshold,
     ThresholdsMode,
     ValueMap,
     ValueMapping,
     ValueMappingResult,
+    VariableModel,
+    VariableOption,
 )
+from grafana_foundation_sdk.models.geomap import TooltipMode
 
 from schemas.alarms import (
     CONDITION_ZH,
@@ -56,6 +63,8 @@ PROMETHEUS: Final = DataSourceRef("prometheus", "carebell-prometheus")
 
 TIMEZONE: Final = "Asia/Shanghai"
 DEVICE_BOARD: Final = "carebell-device"
+DESK: Final = "http://127.0.0.1:8080/"
+"""Where compose and `make demo` serve the desk; docs/deploy.md says how to name another place."""
 
 RED, ORANGE, YELLOW, BLUE, GREEN, NONE = "red", "orange", "yellow", "blue", "green", "transparent"
 
@@ -108,6 +117,23 @@ def board(uid: str, title: str, description: str, refresh: str, since: str) -> b
         .timepicker(build.TimePicker().refresh_intervals(["5s", "10s", "30s", "1m", "5m"]))
         .link(others)
     )
+
+
+def desk() -> build.ConstantVariable:
+    """Say where the desk is: a constant, so that no address of a board can lead elsewhere."""
+    return _Constant("desk").label("值班台").description("值班台的网址").value(DESK)
+
+
+class _Constant(build.ConstantVariable):
+    """A constant as Grafana stores it, with the value that is current; the builder has no method for that."""
+
+    def build(self) -> VariableModel:
+        """Return it, out of reach of the address."""
+        built = super().build()
+        value = str(built.query)
+        built.current = VariableOption(text=value, value=value, selected=True)
+        built.skip_url_sync = True
+        return built
 
 
 # --------------------------------------------------------------------------------------------------- panels
@@ -185,6 +211,40 @@ def course(
     return panel
 
 
+def map_of(title: str, query: str, weight: str, levels: Mapping[float, str]) -> geomap.Panel:
+    """Show the rows of a query, which have latitude and longitude; one column gives size and colour."""
+    place = FrameGeometrySource(FrameGeometrySourceMode.COORDS, latitude="latitude", longitude="longitude")
+    size = {"field": weight, "fixed": 5, "min": 6, "max": 24}
+    style = {"size": size, "color": {"field": weight, "fixed": GREEN}, "opacity": 0.7}
+    style["text"] = {"mode": "field", "field": "地点", "fixed": ""}
+    points = MapLayerOptions("markers", title, {"style": style, "showLegend": False}, place, tooltip=True)
+    return (
+        geomap.Panel()
+        .title(title)
+        .span(10)
+        .height(12)
+        .datasource(POSTGRES)
+        .with_target(Sql(query))
+        .thresholds(thresholds(levels))
+        .color_scheme(build.FieldColor().mode(FieldColorModeId.THRESHOLDS))
+        .view(geomap.MapViewConfig().id("fit").all_layers(True))  # noqa: FBT003 - its API
+        .basemap(_Layer(MapLayerOptions("default", "底图")))
+        .layers([_Layer(points)])
+        .tooltip(geomap.TooltipOptions().mode(TooltipMode.DETAILS))
+        .no_value("无数据")
+    )
+
+
+@dataclass(frozen=True)
+class _Layer(Builder[MapLayerOptions]):
+    """A layer of a map that is complete as it is."""
+
+    layer: MapLayerOptions
+
+    def build(self) -> MapLayerOptions:
+        return self.layer
+
+
 def measured(title: str, unit: str, *expressions: tuple[str, str], width: int = 12) -> timeseries.Panel:
     """Show Prometheus expressions over time, each with its legend."""
     panel = _lines(title, unit, width).datasource(PROMETHEUS)
@@ -253,6 +313,12 @@ def linked() -> Column:
         "url": f"/d/{DEVICE_BOARD}?var-device=${{__value.raw:percentencode}}&from=now-24h&to=now",
     }
     return [DynamicConfigValue("links", [link])]
+
+
+def on_desk() -> Column:
+    """Lead from an alarm's number to the alarm on the desk."""
+    link = {"title": "在值班台打开", "url": "${desk}#alarm=${__value.raw}", "targetBlank": True}
+    return [DynamicConfigValue("links", [link]), *wide(80)]
 
 
 def measure(unit: str, levels: Mapping[float, str] | None = None, *, decimals: int | None = None) -> Column:

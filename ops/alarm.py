@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from duty import alarms
-from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, Verb
+from duty import alarms, cards, trail
+from duty.handling import NAME_LENGTH, NOTE_LENGTH, OUTCOMES, SHELF_MINUTES, Verb
 from ops.common import ConfigOption, JsonOption, connected, fail, load_settings, run
 from ops.listing import printable
 from schemas.alarms import OUTCOME_ZH, Outcome
@@ -35,6 +35,7 @@ _Version = Annotated[
 @app.command("list")
 def list_(
     everything: Annotated[bool, typer.Option("--all", help="Closed ones too, newest first.")] = False,
+    shelved: Annotated[bool, typer.Option("--shelved", help="Those that were put away instead.")] = False,
     device: Annotated[str | None, typer.Option("--device", help="Only of this device.")] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=alarms.MAX_LIMIT, help="At most so many.")
@@ -46,7 +47,10 @@ def list_(
 
     Example: carebell alarm list --all --device BELL-0001
     """
-    found = run(_list("all" if everything else "open", device, limit, config))
+    if everything and shelved:
+        fail("--all and --shelved: say one of them", 2)
+    state: alarms.State = "all" if everything else "shelved" if shelved else "open"
+    found = run(_list(state, device, limit, config))
     if as_json:
         typer.echo(json.dumps([_told(alarm) for alarm in found], ensure_ascii=False, indent=2))
     else:
@@ -55,16 +59,16 @@ def list_(
 
 @app.command()
 def show(alarm_id: _AlarmId, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show one alarm with its person, its contacts and its log.
+    """Show one alarm with its person, its contacts, the steps to take and its log.
 
     Example: carebell alarm show 12
     """
-    card = run(_show(alarm_id, config))
+    card, address = run(_show(alarm_id, config))
     if as_json:
-        shown = {**card.model_dump(mode="json"), "alarm": _told(card.alarm)}
+        shown = {**card.model_dump(mode="json"), "alarm": _told(card.alarm), "address": address}
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
     else:
-        _print_card(card)
+        _print_card(card, address)
 
 
 @app.command()
@@ -103,21 +107,147 @@ def dispatch(
 
 
 @app.command()
-def close(
+def arrive(
     alarm_id: _AlarmId,
     *,
-    outcome: Annotated[Outcome, typer.Option("--outcome", help=_OUTCOMES_HELP)],
     by: By = "",
     note: _Note = "",
     version: _Version = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Close an alarm with its outcome.
+    """Say that who was sent is on site.
+
+    Example: carebell alarm arrive 12 --note 门已打开
+    """
+    _handle(alarm_id, Verb.ARRIVE, by, config, as_json, note=note, version=version)
+
+
+@app.command()
+def assign(
+    alarm_id: _AlarmId,
+    *,
+    to: Annotated[str, typer.Option("--to", help=f"Who of the staff, at most {NAME_LENGTH} characters.")],
+    by: By = "",
+    note: _Note = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Name who is to see to it.
+
+    Example: carebell alarm assign 12 --to 李强
+    """
+    _handle(alarm_id, Verb.ASSIGN, by, config, as_json, to=to, note=note, version=version)
+
+
+@app.command()
+def note(
+    alarm_id: _AlarmId,
+    text: Annotated[str, typer.Argument(help=f"What to remember, at most {NOTE_LENGTH} characters.")],
+    *,
+    by: By = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write something into an alarm's log.
+
+    Example: carebell alarm note 12 女儿在路上
+    """
+    _handle(alarm_id, Verb.NOTE, by, config, as_json, note=text, version=version)
+
+
+@app.command()
+def merge(
+    alarm_id: _AlarmId,
+    *,
+    into: Annotated[int, typer.Option("--into", min=1, help="The alarm with which it is seen to.")],
+    by: By = "",
+    note: _Note = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Close an alarm as one that is seen to with another.
+
+    Example: carebell alarm merge 13 --into 12
+    """
+    _handle(alarm_id, Verb.MERGE, by, config, as_json, parent=into, note=note, version=version)
+
+
+@app.command()
+def shelve(
+    alarm_id: _AlarmId,
+    *,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=SHELF_MINUTES, help="For how long.")],
+    by: By = "",
+    note: _Note = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put an alarm away for a time; a call for help never is.
+
+    Example: carebell alarm shelve 12 --minutes 120 --note 等待更换电池
+    """
+    _handle(alarm_id, Verb.SHELVE, by, config, as_json, minutes=minutes, note=note, version=version)
+
+
+@app.command()
+def unshelve(
+    alarm_id: _AlarmId,
+    *,
+    by: By = "",
+    note: _Note = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put an alarm before staff again before its time.
+
+    Example: carebell alarm unshelve 12
+    """
+    _handle(alarm_id, Verb.UNSHELVE, by, config, as_json, note=note, version=version)
+
+
+@app.command()
+def reopen(
+    alarm_id: _AlarmId,
+    *,
+    by: By = "",
+    note: _Note = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Open a closed alarm again; it is then yours.
+
+    Example: carebell alarm reopen 12 --note 又来电话
+    """
+    _handle(alarm_id, Verb.REOPEN, by, config, as_json, note=note, version=version)
+
+
+@app.command()
+def close(
+    alarm_id: _AlarmId,
+    *,
+    outcome: Annotated[Outcome, typer.Option("--outcome", help=_OUTCOMES_HELP)],
+    explained: Annotated[
+        bool, typer.Option("--explained", help="Of an outage: close what it explains as well.")
+    ] = False,
+    by: By = "",
+    note: _Note = "",
+    version: _Version = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Close an alarm with its outcome, an outage also with what it explains.
 
     Example: carebell alarm close 12 --outcome accidental --note 碰到了按钮
     """
-    _handle(alarm_id, Verb.CLOSE, by, config, as_json, outcome=outcome, note=note, version=version)
+    said = {"outcome": outcome, "explained": explained, "note": note, "version": version}
+    _handle(alarm_id, Verb.CLOSE, by, config, as_json, **said)
 
 
 async def _list(
@@ -127,9 +257,12 @@ async def _list(
         return await alarms.list_alarms(connection, state, device=device, limit=limit)
 
 
-async def _show(alarm_id: int, config: Path | None) -> alarms.Card:
+async def _show(alarm_id: int, config: Path | None) -> tuple[cards.Card, str]:
+    """Return the card and, since whoever sends somebody from here has no desk to ask, the address."""
     async with connected(load_settings(config)) as connection:
-        return await alarms.show(connection, alarm_id)
+        card = await cards.show(connection, alarm_id)
+        await trail.record_command(connection, login_name(), "alarm show", {"alarm_id": alarm_id})
+        return card, (await cards.address(connection, alarm_id)).address
 
 
 def _handle(
@@ -138,7 +271,7 @@ def _handle(
     by: str,
     config: Path | None,
     as_json: bool,
-    **said: Any,  # noqa: ANN401  # to, outcome, note and version, as duty.alarms.handle takes them
+    **said: Any,  # noqa: ANN401  # as duty.alarms.handle takes them
 ) -> None:
     alarm = run(_move(alarm_id, verb, by or login_name(), config, said))
     if as_json:
@@ -153,8 +286,12 @@ async def _move(
 ) -> alarms.Alarm:
     settings = load_settings(config)
     async with connected(settings) as connection:
-        await alarms.bound_session(connection)
-        return await alarms.handle(connection, alarm_id, verb, by, settings.clock.clock().now(), **said)
+        if not said.get("explained"):  # what a great outage explains takes longer than a desk may wait
+            await alarms.bound_session(connection)
+        async with connection.transaction():
+            alarm = await alarms.handle(connection, alarm_id, verb, by, settings.clock.clock().now(), **said)
+            await trail.record_command(connection, by, f"alarm {verb}", {"alarm_id": alarm_id})
+            return alarm
 
 
 def login_name() -> str:
@@ -193,7 +330,7 @@ def _table(found: list[alarms.Alarm]) -> Table:
     return table
 
 
-def _print_card(card: alarms.Card) -> None:
+def _print_card(card: cards.Card, address: str) -> None:
     console = Console(highlight=False)
     console.print(_table([card.alarm]))
     for said in (card.alarm.why_zh, card.alarm.why_en, card.alarm.suppressed_zh):
@@ -201,12 +338,20 @@ def _print_card(card: alarms.Card) -> None:
             console.print(Text(said))
     if card.person:
         person = card.person
-        console.print(Text(f"{person.name} {person.phone} {person.address} {person.notes}".rstrip()))
+        facts = (person.name, person.phone, address, person.care_level, person.notes)
+        console.print(Text(" ".join(filter(None, facts))))
     for contact in card.contacts:
         console.print(Text(f"  {contact.relation} {contact.name} {contact.phone}"))
-    log = Table("时间", "谁", "做了什么", "说明", "规则")
+    for other in card.others:
+        console.print(Text(f"另有未关闭：{other.alarm_id} {other.severity_zh} {other.kind_zh}"))
+    if card.device:
+        heard = printable(card.device.heard_at) if card.device.heard_at else "没有收到过"
+        console.print(Text(f"设备 {card.device.device} 最近一次消息 {heard}"))
+    for number, step in enumerate(card.steps, 1):
+        console.print(Text(f"  {number}. {step}"))
+    log = Table("时间", "谁", "说明", "规则")
     for entry in card.log:
-        said = entry.said_zh or (json.dumps(entry.detail, ensure_ascii=False) if entry.detail else "")
+        said = entry.said_zh or f"{entry.verb} {json.dumps(entry.detail, ensure_ascii=False)}"
         rule = f"{entry.rule_set_id} 版第 {entry.rule} 条" if entry.rule else ""
-        log.add_row(*(Text(cell) for cell in (printable(entry.at), entry.actor, entry.verb, said, rule)))
+        log.add_row(*(Text(cell) for cell in (printable(entry.at), entry.actor, said, rule)))
     console.print(log)

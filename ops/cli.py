@@ -25,13 +25,16 @@ NOUNS: Final = {
     "dead": "ops.dead:app",
     "device": "ops.device:app",
     "drill": "ops.drill:drill",
+    "notify": "ops.notify:app",
     "person": "ops.person:app",
     "region": "ops.region:app",
+    "report": "ops.report:report",
     "rule": "ops.rule:app",
     "sim": "ops.sim:app",
     "source": "ops.source:app",
     "config": "ops.config:app",
     "token": "ops.token:app",
+    "user": "ops.user:app",
 }
 """Where each stands: a command, or an app of commands."""
 

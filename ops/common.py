@@ -5,6 +5,7 @@ Rules of this file: whatever a person can cause ends in one sentence on standard
 """
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from psycopg import AsyncConnection
 
 from schemas.errors import CarebellError, UsageError, WeatherError
 from schemas.settings import Settings
+from store import users
 
 ConfigOption = Annotated[
     Path | None,
@@ -28,6 +30,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="Allow a broker without login and a desk without tokens.")
 ]
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -47,11 +51,24 @@ def load_settings(config: Path | None) -> Settings:
         fail(str(error), 2)
 
 
-def require_tokens(settings: Settings, *, insecure: bool) -> None:
-    """Raise UsageError if anybody could use the desk, and nobody said that it is meant so."""
-    if not settings.duty.tokens and not insecure:
+async def require_tokens(settings: Settings, *, insecure: bool) -> None:
+    """Raise UsageError if nobody could use the desk, and nobody said that everybody may.
+
+    Somebody is in the settings or among the users. A database that is away does not hold the start up: until
+    it is back the desk lets nobody in.
+    """
+    if settings.duty.tokens or insecure:
+        return
+    try:
+        async with connected(settings) as connection:
+            counted = await users.count(connection)
+    except (WeatherError, psycopg.OperationalError) as error:
+        log.warning("whether there are users cannot be read: %s; nobody comes in until it can", error)
+        return
+    if not counted.users:
         raise UsageError(
-            "duty.tokens is empty: `carebell token new NAME` makes one, `--insecure` does without"
+            "duty.tokens is empty and there is no user: `carebell user add NAME --role ROLE` and"
+            " `carebell user token NAME` let one in, `--insecure` everybody"
         )
 
 

@@ -164,6 +164,8 @@ def _say_how_to_try(console: Console, stage: Stage) -> None:
         f"mosquitto_pub -V 5 {login} -q 1 -t {topic} -m '{{}}'",
         "carebell alarm list --device BELL-9001",
     )
+    address = f"{stage.desk}/#token={stage.token}"
+    console.print(f"desk      {address}", soft_wrap=True, highlight=False)
     console.print("by hand, in a second terminal:")
     for line in lines:
         console.print(f"    {line}", soft_wrap=True, highlight=False)

@@ -1,10 +1,17 @@
 """`carebell duty`: the composition root of the desk."""
 
+from contextlib import AsyncExitStack
+
 from duty.api import create_app, make_pool, opened
-from duty.drills import ending
+from duty.endings import ending
+from duty.follow import ending_streams, following
+from duty.keys import keeping
+from duty.notify.escalate import telling
+from duty.notify.ladders import ladders_of
+from duty.trail import writing
 from duty.unstored import listening
 from ops.common import ConfigOption, InsecureOption, load_settings, require_tokens, run
-from ops.web import serve_app
+from ops.web import listen, serve_app
 from schemas.settings import Settings
 
 
@@ -17,9 +24,19 @@ def duty(insecure: InsecureOption = False, config: ConfigOption = None) -> None:
 
 
 async def run_desk(settings: Settings, *, insecure: bool) -> None:
-    """Run the desk until cancelled; raises UsageError without tokens unless `insecure`."""
-    require_tokens(settings, insecure=insecure)
-    async with opened(make_pool(settings.database.url)) as pool:
+    """Run the desk until cancelled; raises UsageError without tokens unless `insecure`, or FatalError."""
+    ladders = ladders_of(settings.duty)
+    await require_tokens(settings, insecure=insecure)
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(settings.duty.host, settings.duty.port, "duty"))
+        pool = await stack.enter_async_context(opened(make_pool(settings.database.url)))
         app = create_app(settings, pool, insecure=insecure)
-        async with listening(settings.broker, app.state.desk.heard), ending(pool, settings.clock.clock()):
-            await serve_app(app, settings.duty.host, settings.duty.port, "duty")
+        async with (
+            ending(pool, settings.clock.clock()),
+            keeping(app.state.desk),
+            writing(app.state.desk),
+            telling(settings, ladders),
+            following(settings.database.url, app.state.feed),
+            listening(settings.broker, app.state.desk.heard),  # last, so that it ends first
+        ):
+            await ending_streams(app.state.feed, serve_app(app, listener))

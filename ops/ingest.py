@@ -6,7 +6,7 @@ from ingest.bridge import Bridge
 from ingest.health import application
 from ingest.watchdog import watchdog
 from ops.common import ConfigOption, load_settings, run
-from ops.web import serve_app
+from ops.web import listen, serve_app
 from schemas.settings import Settings
 
 
@@ -22,6 +22,7 @@ async def run_bridge(settings: Settings) -> None:
     """Run the bridge and its health pages until cancelled; a hanging event loop ends the process."""
     bridge = Bridge(settings)
     pages = application(bridge.readiness)
-    async with watchdog(), asyncio.TaskGroup() as group:
-        group.create_task(serve_app(pages, settings.metrics.host, settings.metrics.port, "metrics"))
-        group.create_task(bridge.run())
+    with listen(settings.metrics.host, settings.metrics.port, "metrics") as listener:
+        async with watchdog(), asyncio.TaskGroup() as group:
+            group.create_task(serve_app(pages, listener))
+            group.create_task(bridge.run())

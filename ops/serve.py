@@ -32,7 +32,7 @@ def serve(insecure: InsecureOption = False, config: ConfigOption = None) -> None
 
 
 async def _serve(settings: Settings, config: Path | None, *, insecure: bool) -> None:
-    require_tokens(settings, insecure=insecure)
+    await require_tokens(settings, insecure=insecure)
     if not settings.broker.username and not insecure:
         raise UsageError("broker.username is empty: name the bridge's user, or say `--insecure`")
     if not settings.clock.clock().is_real:

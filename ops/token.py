@@ -1,4 +1,4 @@
-"""`carebell token`: keys for the desk. Only a digest is ever stored."""
+"""`carebell token`: keys for the desk that stand in its configuration. Only a digest is ever stored."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import typer
 from duty.handling import BadOrderError, Order, Verb
 from ops.common import fail
 
-app = typer.Typer(no_args_is_help=True, help="Make tokens for the desk and its API.")
+app = typer.Typer(no_args_is_help=True, help="Make tokens for the configuration. See `carebell user`.")
 
 
 @app.callback()
@@ -20,7 +20,10 @@ def _group() -> None:
 
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="The operator, as the log will name them.")]) -> None:
-    """Make a token for an operator; it is shown this once.
+    """Make a token for [duty.tokens]; it is shown this once, and is an operator's.
+
+    It does not expire, and taking it away needs a restart of the desk: for people, `carebell user add` and
+    `carebell user token` are better. This one suits machines, tests and a desk without its database.
 
     Example: carebell token new 王芳
     """

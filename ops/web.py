@@ -19,9 +19,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_app(app: ASGIApp, host: str, port: int, what: str) -> None:
-    """Serve until cancelled; raises FatalError with one sentence if the address cannot be had."""
-    listener = listen(host, port, what)
+async def serve_app(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve at an address that `listen` gave, until cancelled."""
     server = _Server(
         uvicorn.Config(
             app,

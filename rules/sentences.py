@@ -152,8 +152,11 @@ WORDS: Final[dict[str, Words]] = {
     "severity": Words("级别升为{}", "severity rises to {}", _severity),
     "area": Words("因{}中断而不列出", "explained by the outage of {}", _area),
     "person": Words("改属 {}", "now of {}", _text),
-    "to": Words("派 {}", "sent {}", _text),
+    "to": Words("{}", "to {}", _text),
     "outcome": Words("结果：{}", "outcome {}", _outcome),
+    "parent": Words("并入报警 {}", "merged into alarm {}", _text),
+    "child": Words("报警 {} 并入本报警", "alarm {} merged into this one", _text),
+    "minutes": Words("{} 分钟", "{} min", _text),
     "note": Words("{}", "{}", _text),
     "ts": Words("设备时间 {}", "device time {}", moment),
     "when": Words("条件 {}", "condition {}", _text),
@@ -190,6 +193,9 @@ def log_zh(kind: str, verb: str, values: Mapping[str, Any]) -> str:
         return remark_zh(kind, values)
     if verb == "unsuppressed":
         return "不再属于区域中断，重新列出"
+    if verb in {"notified", "not_notified"}:
+        said = "已通知" if verb == "notified" else "未能通知"
+        return f"{said} {values.get('to')}（第 {values.get('step')} 级）"
     if verb in _ENDS and not values:
         return _PLAIN.get(kind, _CHANGED)
     return _sentence(values, zh=True)

@@ -34,14 +34,15 @@ class Handling(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"
     ACKNOWLEDGED = "acknowledged"
     DISPATCHED = "dispatched"
+    ARRIVED = "arrived"
     CLOSED = "closed"
 
 
 class Outcome(StrEnum):
     """How an alarm ended, one touch each.
 
-    No person writes the last two: `cleared` is of a technical alarm that closes itself, `drill` of every call
-    of a drill when that ends.
+    No person chooses the last three: `cleared` is of a technical alarm that closes itself, `drill` of every
+    call of a drill when that ends, `merged` of an alarm that is seen to with another one.
     """
 
     MEDICAL = "medical"
@@ -54,6 +55,7 @@ class Outcome(StrEnum):
     NO_CONTACT = "no_contact"
     CLEARED = "cleared"
     DRILL = "drill"
+    MERGED = "merged"
 
 
 class Move(StrEnum):
@@ -118,6 +120,7 @@ HANDLING_ZH = {
     Handling.UNACKNOWLEDGED: "未确认",
     Handling.ACKNOWLEDGED: "已确认",
     Handling.DISPATCHED: "已派人",
+    Handling.ARRIVED: "已到场",
     Handling.CLOSED: "已关闭",
 }
 OUTCOME_ZH = {
@@ -131,6 +134,7 @@ OUTCOME_ZH = {
     Outcome.NO_CONTACT: "无法联系",
     Outcome.CLEARED: "自行恢复",
     Outcome.DRILL: "演练",
+    Outcome.MERGED: "并入",
 }
 CONDITION_ZH = {"active": "", "cleared": "已恢复"}
 QUALITY_ZH = {"ok": "", "late": "迟到", "unreadable": "报文无法解析"}

@@ -115,6 +115,10 @@ class DutySettings(_Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     tokens: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = {}
+    answer_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    arrival_minutes: Annotated[int, Field(ge=1, le=1440)] = 40
+    arrival: dict[Annotated[str, Field(pattern=r"^[0-9]{2,12}$")], Annotated[int, Field(ge=1, le=1440)]] = {}
+    notify: str = ""
 
 
 def _checked(url: str) -> str:

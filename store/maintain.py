@@ -61,6 +61,7 @@ async def maintain(
     rolled_up = await roll_up(connection, progress)
     await _analyse_new(connection)
     dropped = await drop_old(connection, edition, history, now)
+    await connection.execute(sql.load("access")["trim_audit"])
     disk = await measure(connection, history)
     if disk and disk.percent_free < history.disk_low:
         wrong.append(

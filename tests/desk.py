@@ -82,9 +82,13 @@ async def raise_alarm(
     after: float = 0,
     quality: str = "ok",
     at: datetime = START,
+    logged: bool = False,
     **person: str,
 ) -> int:
-    """Raise an alarm as ingest does, `after` seconds after `at`, and return its number."""
+    """Raise an alarm as ingest does, `after` seconds after `at`, and return its number.
+
+    Without `logged` its first line of the log is left out; who follows the alarms is told all the same.
+    """
     device_id = await add_device(connection, device, **person)
     known = KINDS[kind]
     moment = at + timedelta(seconds=after)
@@ -102,7 +106,19 @@ async def raise_alarm(
         moment,
         device_id,
     )
+    if logged:
+        await add_to_log(connection, row["alarm_id"], "raised", moment)
+    else:
+        await connection.execute("SELECT pg_notify('carebell_alarms', %s)", (str(row["alarm_id"]),))
     return int(row["alarm_id"])
+
+
+async def add_to_log(connection: AsyncConnection, alarm_id: int, verb: str, at: datetime = START) -> None:
+    """Add a line to the log in carebell's name, as ingest does with each change."""
+    await connection.execute(
+        "INSERT INTO alarm_log (alarm_id, at, actor, verb) VALUES (%s, %s, 'carebell', %s)",
+        (alarm_id, at, verb),
+    )
 
 
 async def repeat(connection: AsyncConnection, alarm_id: int) -> None:

@@ -13,7 +13,13 @@ from ops.common import ConfigOption, JsonOption, load_settings, run
 from ops.doctor.broker import check_broker
 from ops.doctor.database import check_database
 from ops.doctor.finding import Finding, State
-from ops.doctor.installation import check_bridge, check_rules, check_settings, check_sources
+from ops.doctor.installation import (
+    check_bridge,
+    check_rules,
+    check_settings,
+    check_sources,
+    check_tokens,
+)
 from schemas.settings import Settings
 
 _STYLE = {State.OK: "green", State.WARNING: "yellow", State.WRONG: "bold red"}
@@ -43,6 +49,7 @@ async def _look(settings: Settings) -> list[Finding]:
     )
     return [
         *check_settings(settings),
+        await check_tokens(settings),
         *check_rules(settings),
         *check_sources(settings),
         *broker,

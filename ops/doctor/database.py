@@ -27,7 +27,7 @@ SAFE: Final = {"on", "local", "remote_write", "remote_apply"}
 HEARD_WITHIN: Final = timedelta(minutes=15)
 MAINTAINED_WITHIN: Final = timedelta(hours=3)
 DAYS_TO_ACT: Final = 14
-NO_CHOICE: Final = {"device": "", "region": ""}
+NO_CHOICE: Final = {"device": "", "person": "", "region": ""}
 """Values of the boards' variables: nothing is chosen."""
 
 _QUERIES: Final = sql.load("doctor")

@@ -5,17 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 
+from ops.common import connected
 from ops.doctor.finding import Finding, State, fault, judge
 from rules import ruleset
-from schemas.errors import UsageError
+from schemas.errors import CarebellError, UsageError
 from schemas.settings import Settings
 from schemas.sources import mapping
+from store import users
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:
     """Look at what may be set so and should not be where real people depend on it."""
-    broker, tokens, clock = settings.broker, settings.duty.tokens, settings.clock.clock()
+    broker, clock = settings.broker, settings.clock.clock()
     part = "settings"
     login = "set broker.username and broker.password_file"
     yield judge(part, "broker login", broker.username or "none", bool(broker.username), login)
@@ -24,10 +27,25 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     elif broker.password:
         advice = "put it into a file of its own and name that in broker.password_file"
         yield fault(part, "broker password", "in the configuration", advice, otherwise=State.WARNING)
-    advice = "`carebell token new NAME` makes one for each operator"
-    yield judge(part, "desk tokens", str(len(tokens)), bool(tokens), advice)
     kind = "real time" if clock.is_real else "injected time"
     yield judge(part, "clock", kind, clock.is_real, "remove [clock]: only demo, sim and tests may set it")
+
+
+async def check_tokens(settings: Settings) -> Finding:
+    """Count the keys that open the desk, in the settings and of users, and say if users' are about to end."""
+    part, check, tokens = "settings", "desk tokens", len(settings.duty.tokens)
+    try:
+        async with connected(settings) as connection:
+            counted = await users.count(connection)
+    except (CarebellError, psycopg.Error):
+        counted = users.NOBODY  # another line says what is wrong with the database
+    found = f"{tokens} in the settings, {counted.tokens} of users"
+    if not tokens + counted.tokens:
+        return fault(
+            part, check, found, "`carebell user add` and `carebell user token` make one for each user"
+        )
+    advice = f"{counted.ending} end within a week: `carebell user list`, then `carebell user token NAME`"
+    return judge(part, check, found, not counted.ending, advice, otherwise=State.WARNING)
 
 
 def _secret_file(key: str, path: Path) -> Finding:

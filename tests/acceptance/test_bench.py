@@ -12,7 +12,7 @@ import pytest
 
 from bench.contest import PEERS
 from bench.machine import NotMeasuredError, py_spy
-from bench.parts import CEILINGS, EMBEDDED, FLEETS, LINE, ORDER, SOS, STEPS
+from bench.parts import CEILINGS, DESKS, EMBEDDED, FLEETS, LINE, ORDER, SOS, STEPS
 from bench.steps import NAMES
 from ops.parts import find_mosquitto
 from tests.conftest import skip_service
@@ -69,6 +69,9 @@ async def test_every_part_of_the_bench_runs_and_nothing_is_lost_in_it(tmp_path: 
     assert parts[CEILINGS]["broker"]["stored_rate"] > 0
     assert all(copied["rate"] > 0 for copied in parts[CEILINGS]["copy"])
     assert [parts[SOS][load]["n"] for load in ("idle", "loaded")] == [report["scale"]["presses"]] * 2
+    at_desks, scale = parts[DESKS], report["scale"]
+    assert (at_desks["streams"]["n"], at_desks["ended"]) == (scale["desks"] * scale["desk_presses"], 0)
+    assert at_desks["page"] is None or at_desks["page"]["n"] == scale["desk_presses"]
     assert [fleet["devices"] for fleet in parts[FLEETS]["fleets"]] == report["scale"]["fleets"]
     assert report["machine"]["cores"] == os.cpu_count()
     assert set(parts[STEPS].get("steps", {})) <= set(NAMES)

@@ -79,7 +79,7 @@ def test_from_list_to_close(shell: Shell) -> None:
     closed = shell.run(f"close {number} --outcome other_help --by 王芳 --note 已送药 --version 3")
     assert closed.stdout == f"{number} 紧急呼叫 BELL-1: 已关闭 真实-其他求助\n"
     shown = shell.run(f"show {number}")
-    for word in ("独居", "王芳", "acknowledged", "dispatched", "closed", "已送药"):
+    for word in ("独居", "王芳", "确认", "派人：李强", "关闭", "已送药"):
         assert word in shown.stdout
     card = shell.json(f"show {number}")
     assert [entry["actor"] for entry in card["log"]] == ["王芳"] * 3
@@ -87,6 +87,26 @@ def test_from_list_to_close(shell: Shell) -> None:
     assert shell.json("list") == []
     assert [found["class"] for found in shell.json("list --all")] == ["life"]
     assert shell.json("list --all --device BELL-2") == []
+
+
+def test_every_verb_has_a_command(shell: Shell) -> None:
+    """Arrival, assignment, notes, merging, shelves and re-opening can be done without a desk as well."""
+    call, battery = shell.raise_alarm(), shell.raise_alarm(kind="low_battery")
+    assert shell.json(f"assign {battery} --to 赵敏 --by 王芳")["assigned_to"] == "赵敏"
+    assert shell.run(f"note {battery} 电池已订 --by 王芳").exit_code == 0
+    assert shell.json(f"shelve {battery} --minutes 60 --by 王芳")["shelved_until"]
+    assert [found["alarm_id"] for found in shell.json("list")] == [call]
+    assert [found["alarm_id"] for found in shell.json("list --shelved")] == [battery]
+    fails(shell.run("list --all --shelved"), "say one of them", 2)
+    assert shell.json(f"unshelve {battery} --by 王芳")["shelved_until"] is None
+    for verb in (f"ack {call}", f"dispatch {call} --to 李强", f"ack {battery}"):
+        assert shell.run(f"{verb} --by 王芳").exit_code == 0
+    assert f"{call} 紧急呼叫 BELL-1: 已到场\n" == shell.run(f"arrive {call} --by 王芳").stdout
+    assert shell.json(f"merge {battery} --into {call} --by 王芳")["parent_id"] == call
+    assert shell.json(f"reopen {battery} --by 李强")["acknowledged_by"] == "李强"
+    fails(shell.run(f"shelve {call} --minutes 5 --by 王芳"), "never shelved")
+    fails(shell.run(f"close {call} --outcome test --explained --by 王芳"), "only the outage")
+    assert shell.run(f"shelve {battery} --minutes 1441").exit_code == 2
 
 
 def test_who_does_it_is_the_login_name_unless_said(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import AsyncConnection
 from typer.testing import CliRunner
 
-from duty import alarms, drills
+from duty import alarms, endings
 from duty.desk import make_pool, opened
 from duty.handling import Verb
 from ingest.metrics import DEVICES
@@ -154,10 +154,12 @@ async def test_a_drill_looks_real_counts_apart_and_ends_by_itself(house: House) 
     shown = {each["alarm_id"]: each for each in answer["alarms"]}
     genuine = next(each for each in shown.values() if each["device"] == "BELL-1")
     assert set(shown) == {genuine["alarm_id"], *(each["alarm_id"] for each in calls)}
-    assert answer["counts"] == {"open": 5, "life": 5, "unacknowledged": 5, "suppressed": 0}
+    assert answer["counts"] == {"open": 5, "life": 5, "unacknowledged": 5, "suppressed": 0, "shelved": 0}
     assert "drill" not in json.dumps([answer, await house.ask(f"alarms/{calls[0]['alarm_id']}")])
     cards = [each for each in shown.values() if each is not genuine]
-    assert all(each["person"] and each["address"].startswith("岳阳市岳阳楼区") for each in cards)
+    assert all(each["person"] for each in cards)
+    doors = [await house.ask(f"alarms/{each['alarm_id']}/address") for each in cards]
+    assert all(door["address"].startswith("岳阳市岳阳楼区") for door in doors)
     _, output, _ = await installed.carebell("alarm", "list", "--json")
     assert {each["alarm_id"]: each["drill"] for each in json.loads(output)} == {
         number: number != genuine["alarm_id"] for number in shown
@@ -176,8 +178,8 @@ async def test_a_drill_looks_real_counts_apart_and_ends_by_itself(house: House) 
     assert [each["alarm_id"] for each in (await house.ask("alarms"))["alarms"]] == [genuine["alarm_id"]]
     log = (await house.ask(f"alarms/{staffed}"))["log"]
     assert [(each["actor"], each["verb"], each["said_zh"]) for each in log[-2:]] == [
-        ("王芳", "closed", "结果：真实-医疗"),
-        ("carebell", "marked", "结果：演练"),
+        ("王芳", "closed", "关闭：结果：真实-医疗"),
+        ("carebell", "marked", "标记：结果：演练"),
     ]
     closed = (await house.ask("alarms?state=closed"))["alarms"]
     assert {each["outcome_zh"] for each in closed} == {"演练"}
@@ -468,14 +470,14 @@ async def test_a_desk_whose_database_was_away_ends_what_is_over(
     url: str, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It says once that it cannot, goes on, and does it when the database is back."""
-    monkeypatch.setattr(drills, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(endings, "LOOK_EVERY", 0.05)
     devices = await enter(url, "BELL-7")
     await plan(url, *devices, ends=600)
     async with Line(settings_for(url)) as line:
         await line.feed(message("BELL-7", "sos", at=1), lane=Lane.URGENT)
     clock = Clock(time.time(), after(601) / SECOND)
     database.stop()
-    async with opened(make_pool(url)) as pool, drills.ending(pool, clock):
+    async with opened(make_pool(url)) as pool, endings.ending(pool, clock):
         try:
             await until(lambda: "cannot be ended" in caplog.text, "it says so")
             await asyncio.sleep(0.5)
@@ -556,7 +558,7 @@ async def test_figures_leave_drills_out_and_lists_do_not(url: str) -> None:
     assert await board(url, "duty_life") == [(1,)]
     drills = await tuples(url, "SELECT calls, alarms, acknowledged, seconds, closed FROM board_drills")
     assert drills == [(0, 2, 1, 30.0, 0)]
-    assert [row[9] for row in await board(url, "device_alarms", device="BELL-7")] == ["drill"]
+    assert [row[10] for row in await board(url, "device_alarms", device="BELL-7")] == ["drill"]
 
 
 async def board(url: str, name: str, **variables: str) -> list[tuple[Any, ...]]:

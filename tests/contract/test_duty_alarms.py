@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from duty import alarms
+from duty import alarms, cards
 from duty.alarms import DatabaseAwayError, StaleVersionError, UnknownAlarmError
 from duty.desk import make_pool, opened
 from duty.handling import BadOrderError, IllegalMoveError, Verb
@@ -75,11 +75,13 @@ async def test_an_alarm_says_why_and_each_line_of_its_log_what(connection: Async
         " VALUES (%s, now(), 'carebell', 'raised', %s, 4, 2)",
         (alarm_id, detail),
     )
-    card = await alarms.show(connection, alarm_id)
+    card = await cards.show(connection, alarm_id)
     assert card.alarm.why_zh == "心率 140 次/分，条件 hr >= 131"
     assert card.alarm.why_en == "heart rate 140 bpm, condition hr >= 131"
-    assert [(each.said_zh, each.rule, each.rule_set_id) for each in card.log] == [(card.alarm.why_zh, 4, 2)]
-    assert (await alarms.show(connection, outage)).alarm.remark_zh == "网关 G1"
+    assert [(each.said_zh, each.rule, each.rule_set_id) for each in card.log] == [
+        (f"发生：{card.alarm.why_zh}", 4, 2)
+    ]
+    assert (await cards.show(connection, outage)).alarm.remark_zh == "网关 G1"
 
 
 async def test_lists_by_state_and_device(connection: AsyncConnection) -> None:
@@ -118,11 +120,13 @@ async def test_every_name_stands_beside_its_code(connection: AsyncConnection) ->
     [alarm] = await alarms.list_alarms(connection)
 
     assert alarm.alarm_id == alarm_id
-    assert (alarm.person, alarm.phone, alarm.address) == ("张奶奶", "0730-1234567", "1 栋 101")
+    assert alarm.person == "张奶奶"
+    assert "0730" not in alarm.model_dump_json()
+    assert "1 栋" not in alarm.model_dump_json()
     assert (alarm.region, alarm.region_name) == ("430602", "岳阳楼区")
     assert (alarm.kind_zh, alarm.class_zh, alarm.severity_zh) == ("紧急呼叫", "生命", "紧急")
     assert (alarm.handling_zh, alarm.quality_zh, alarm.outcome_zh) == ("未确认", "报文无法解析", "")
-    assert alarm.verbs == [Verb.ACKNOWLEDGE]
+    assert alarm.verbs == [Verb.ACKNOWLEDGE, Verb.ASSIGN, Verb.NOTE]
     assert alarm.raised_at == START
     assert '"class":"life"' in alarm.model_dump_json()
 
@@ -152,7 +156,8 @@ async def test_from_acknowledge_to_close(connection: AsyncConnection) -> None:
         version=4,
     )
 
-    assert (sent.handling, sent.verbs) == (Handling.DISPATCHED, [Verb.DISPATCH, Verb.CLOSE])
+    assert sent.handling == Handling.DISPATCHED
+    assert {Verb.DISPATCH, Verb.ARRIVE, Verb.CLOSE} < set(sent.verbs)
     assert (done.acknowledged_by, done.dispatched_to, done.closed_by) == ("王芳", "李强、120", "赵敏")
     moments = (done.acknowledged_at, done.dispatched_at, done.closed_at)
     assert [(moment - START).total_seconds() for moment in moments if moment] == [5, 9, 99]
@@ -162,7 +167,7 @@ async def test_from_acknowledge_to_close(connection: AsyncConnection) -> None:
         "真实-医疗",
         5,
     )
-    card = await alarms.show(connection, alarm_id)
+    card = await cards.show(connection, alarm_id)
     assert [(entry.actor, entry.verb, entry.detail) for entry in card.log] == [
         ("王芳", "acknowledged", {}),
         ("王芳", "dispatched", {"to": "李强"}),
@@ -193,19 +198,6 @@ async def test_a_new_call_after_closing_is_a_new_alarm(connection: AsyncConnecti
     second = await raise_alarm(connection, after=60)
     [alarm] = await alarms.list_alarms(connection)
     assert (alarm.alarm_id, alarm.handling) == (second, Handling.UNACKNOWLEDGED)
-
-
-async def test_show_gives_what_the_caller_must_know(connection: AsyncConnection) -> None:
-    """A card has the person's notes and the contacts in the order in which to call."""
-    alarm_id = await raise_alarm(connection, "BELL-1", "sos", name="张奶奶", notes="青霉素过敏")
-    await connection.execute(
-        "INSERT INTO contacts SELECT person_id, c.rank, c.name, '子女', '139' FROM people,"
-        " (VALUES (2, '二儿子'), (1, '大女儿')) AS c (rank, name)"
-    )
-    card = await alarms.show(connection, alarm_id)
-    assert card.person is not None
-    assert (card.person.name, card.person.notes) == ("张奶奶", "青霉素过敏")
-    assert [contact.name for contact in card.contacts] == ["大女儿", "二儿子"]
 
 
 async def _refused(
@@ -341,7 +333,7 @@ async def test_many_writers_lose_nothing(database: Database, connection: AsyncCo
                 await alarms.handle(who, alarm_id, Verb.DISPATCH, by, AT, to=f"{by}{turn}")
 
         await asyncio.gather(count(), send(desk, "王芳"), send(other, "李强"))
-    alarm = (await alarms.show(connection, alarm_id)).alarm
+    alarm = (await cards.show(connection, alarm_id)).alarm
     assert (alarm.count, alarm.version) == (31, 1 + 1 + 30 + 10)
     assert len(set((alarm.dispatched_to or "").split("、"))) == 10
     assert (await one(connection, "SELECT count(*) FROM alarm_log"))["count"] == 11
@@ -362,7 +354,7 @@ async def test_a_stalled_desk_keeps_no_row_from_ingest(
             await alarms.check_health(desk)
         with contextlib.suppress(psycopg.OperationalError):
             await stalled.aclose()
-    assert (await alarms.show(connection, alarm_id)).alarm.count == 2
+    assert (await cards.show(connection, alarm_id)).alarm.count == 2
 
 
 @pytest.mark.no_tables

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from duty.answers import HEADERS, MAX_BODY
 from duty.api import create_app
 from duty.desk import make_pool, opened
+from duty.handling import VERB_ZH
 from ops.duty import run_desk
 from ops.parts import Database, free_port
 from schemas.errors import FatalError, UsageError
@@ -28,6 +29,7 @@ async def desk(
     """Give a client of a desk on this database, without a socket in between."""
     async with opened(make_pool(url)) as pool:
         app = create_app(settings_for(url, tokens=tokens), pool, insecure=insecure)
+        app.state.desk.requests.burst = app.state.desk.refusals.burst = 10_000  # they have tests of their own
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://desk") as client:
             yield client
@@ -82,23 +84,27 @@ async def test_a_life_of_an_alarm_over_http(client: httpx.AsyncClient, connectio
     alarm_id = await raise_alarm(connection, "BELL-1", name="张奶奶", phone="0730-1234567")
 
     listed = (await client.get("/api/alarms")).json()
-    assert listed["counts"] == {"open": 1, "life": 1, "unacknowledged": 1, "suppressed": 0}
+    assert listed["counts"] == {"open": 1, "life": 1, "unacknowledged": 1, "suppressed": 0, "shelved": 0}
     assert listed["speed"] == 1.0
     [alarm] = listed["alarms"]
     assert (alarm["alarm_id"], alarm["kind_zh"], alarm["person"]) == (alarm_id, "紧急呼叫", "张奶奶")
     assert (alarm["class"], alarm["raised_at"]) == ("life", "2026-03-01T08:00:00Z")
-    assert alarm["verbs"] == ["acknowledge"]
+    assert alarm["verbs"] == ["acknowledge", "assign", "note"]
+    assert not {"phone", "address"} & alarm.keys()
 
     taken = await client.post(f"/api/alarms/{alarm_id}/acknowledge")
     assert (taken.status_code, taken.json()["acknowledged_by"]) == (200, "王芳")
     sent = await client.post(f"/api/alarms/{alarm_id}/dispatch", json={"to": "李强"})
     assert (sent.status_code, sent.json()["handling_zh"]) == (200, "已派人")
-    closing = {"outcome": "fall", "note": "送医院", "version": sent.json()["version"]}
+    arrived = await client.post(f"/api/alarms/{alarm_id}/arrive")
+    assert (arrived.status_code, arrived.json()["handling_zh"]) == (200, "已到场")
+    closing = {"outcome": "fall", "note": "送医院", "version": arrived.json()["version"]}
     closed = await client.post(f"/api/alarms/{alarm_id}/close", json=closing)
     assert (closed.status_code, closed.json()["outcome_zh"]) == (200, "真实-跌倒")
 
     card = (await client.get(f"/api/alarms/{alarm_id}")).json()
-    assert [entry["verb"] for entry in card["log"]] == ["acknowledged", "dispatched", "closed"]
+    verbs = [entry["verb"] for entry in card["log"]]
+    assert verbs == ["acknowledged", "dispatched", "arrived", "closed"]
     assert {entry["actor"] for entry in card["log"]} == {"王芳"}
     assert card["person"]["phone"] == "0730-1234567"
     assert (await client.get("/api/alarms")).json()["alarms"] == []
@@ -118,9 +124,58 @@ async def test_the_second_operator_is_told_who_was_first(
     assert answer.json() == {
         "error": "illegal_move",
         "detail": "cannot acknowledge an alarm that is acknowledged: 王芳 was first"
-        " (it takes: dispatch, close)",
+        " (it takes: dispatch, close, merge, assign, note, shelve, unshelve)",
         "detail_zh": "不能确认：该报警已确认（王芳在先）",
     }
+    assert await everything(connection) == before
+
+
+async def test_what_stands_beside_the_states_over_http(
+    client: httpx.AsyncClient, connection: AsyncConnection
+) -> None:
+    """Assigning, noting, shelving, merging and re-opening are orders like the others, in the token's name."""
+    battery = await raise_alarm(connection, "BELL-1", "low_battery")
+    call = await raise_alarm(connection, "BELL-1")
+    said = [
+        (battery, "assign", {"to": "赵敏"}),
+        (battery, "note", {"note": "电池已订"}),
+        (battery, "shelve", {"minutes": 60}),
+    ]
+    for alarm_id, verb, body in said:
+        assert (await client.post(f"/api/alarms/{alarm_id}/{verb}", json=body)).status_code == 200
+    assert [alarm["alarm_id"] for alarm in (await client.get("/api/alarms")).json()["alarms"]] == [call]
+    shelved = (await client.get("/api/alarms?state=shelved")).json()
+    assert shelved["counts"]["shelved"] == 1
+    [put_away] = shelved["alarms"]
+    assert (put_away["assigned_to"], put_away["handling"]) == ("赵敏", "unacknowledged")
+    assert "unshelve" in put_away["verbs"]
+    assert (await client.post(f"/api/alarms/{battery}/unshelve")).json()["shelved_until"] is None
+    await client.post(f"/api/alarms/{battery}/acknowledge")
+    merged = (await client.post(f"/api/alarms/{battery}/merge", json={"parent": call})).json()
+    assert (merged["outcome_zh"], merged["parent_id"], merged["closed_by"]) == ("并入", call, "王芳")
+    opened = await client.post(f"/api/alarms/{battery}/reopen", headers=bearer("李强"))
+    assert (opened.json()["acknowledged_by"], opened.json()["parent_id"]) == ("李强", None)
+
+
+async def test_what_something_beside_the_state_forbids_is_a_conflict(
+    client: httpx.AsyncClient, connection: AsyncConnection
+) -> None:
+    """A call for help is not shelved, an ordinary alarm explains nothing: 409, a name, both tongues."""
+    alarm_id = await raise_alarm(connection)
+    await client.post(f"/api/alarms/{alarm_id}/acknowledge")
+    before = await everything(connection)
+    for verb, body in (
+        ("shelve", {"minutes": 5}),
+        ("unshelve", {}),
+        ("merge", {"parent": alarm_id}),
+        ("close", {"outcome": "test", "explained": True}),
+    ):
+        answer = await client.post(f"/api/alarms/{alarm_id}/{verb}", json=body)
+        assert (answer.status_code, answer.json()["error"]) == (409, "not_allowed"), verb
+        assert answer.json()["detail"]
+        assert answer.json()["detail_zh"]
+    gone = await client.post(f"/api/alarms/{alarm_id}/merge", json={"parent": 999999})
+    assert (gone.status_code, gone.json()["error"]) == (404, "unknown_alarm")
     assert await everything(connection) == before
 
 
@@ -151,8 +206,24 @@ BAD_BODIES = [
     ("dispatch", b'{"to": " "}'),
     ("dispatch", b'{"to": "a\\nb"}'),
     ("dispatch", b'{"to": ["a"]}'),
+    ("arrive", b'{"to": "x"}'),
+    ("assign", b"{}"),
+    ("assign", b'{"to": "carebell\\u202e"}'),
+    ("note", b"{}"),
+    ("note", b'{"note": " "}'),
+    ("merge", b"{}"),
+    ("merge", b'{"parent": 0}'),
+    ("merge", b'{"parent": 9223372036854775808}'),
+    ("shelve", b"{}"),
+    ("shelve", b'{"minutes": 0}'),
+    ("shelve", b'{"minutes": 1441}'),
+    ("shelve", b'{"minutes": 1e300}'),
+    ("unshelve", b'{"minutes": 5}'),
+    ("reopen", b'{"outcome": "test"}'),
     ("close", b"{}"),
     ("close", b'{"outcome": "cleared"}'),
+    ("close", b'{"outcome": "merged"}'),
+    ("close", b'{"outcome": "test", "explained": "perhaps"}'),
     ("close", b'{"outcome": "gone"}'),
     ("close", b'{"outcome": "test", "outcome_zh": "x"}'),
 ]
@@ -239,7 +310,7 @@ async def test_without_tokens_nobody_comes_in_unless_told_so(
     async with desk(database.url, tokens={}) as client:
         answer = await client.get("/api/alarms", headers=bearer())
         assert answer.status_code == 401
-        assert "carebell token new" in answer.json()["detail"]
+        assert "carebell user token" in answer.json()["detail"]
     async with desk(database.url, insecure=True) as client:
         taken = await client.post(f"/api/alarms/{alarm_id}/acknowledge")
         assert taken.json()["acknowledged_by"] == "desk"
@@ -250,7 +321,7 @@ async def test_the_words_for_buttons_come_from_the_catalogue(client: httpx.Async
     """The page learns from the server what its buttons say; nobody can choose the engine's own outcome."""
     words = (await client.get("/api/words")).json()
     assert words["operator"] == "王芳"
-    assert [word["zh"] for word in words["verbs"]] == ["确认", "派人", "关闭"]
+    assert [word["zh"] for word in words["verbs"]] == list(VERB_ZH.values())
     assert {"code": "accidental", "zh": "误触"} in words["outcomes"]
     assert "cleared" not in {word["code"] for word in words["outcomes"]}
 
@@ -360,5 +431,5 @@ async def test_the_desk_serves_and_ends_when_told(database: Database, connection
 
 async def test_no_desk_without_tokens(database: Database) -> None:
     """A desk that nobody could use says so instead of starting."""
-    with pytest.raises(UsageError, match=r"duty\.tokens is empty"):
+    with pytest.raises(UsageError, match=r"duty\.tokens is empty and there is no user"):
         await run_desk(settings_for(database.url, tokens={}), insecure=False)

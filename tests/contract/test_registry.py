@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from duty import alarms
+from duty import cards
 from ops.parts import Database
 from schemas.clock import to_datetime
 from schemas.registry import DEVICES
@@ -83,9 +83,9 @@ async def test_a_move_keeps_both_histories_apart(url: str, way: str) -> None:
     ]
     assert await tuples(url, ALARMS) == [(1, "sos", "张桂英", 1), (2, "sos", "李建国", 1)]
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        cards = [await alarms.show(connection, number) for number in (1, 2)]
-    assert [card.person and card.person.notes for card in cards] == ["高血压", ""]
-    assert [[contact.name for contact in card.contacts] for card in cards] == [["张强"], []]
+        seen = [await cards.show(connection, number) for number in (1, 2)]
+    assert [card.person and card.person.notes for card in seen] == ["高血压", ""]
+    assert [[contact.name for contact in card.contacts] for card in seen] == [["张强"], []]
     one, other = await person(url, "YY-1"), await person(url, "YY-2")
     assert [alarm.alarm_id for alarm in one.alarms] == [1]
     assert [alarm.alarm_id for alarm in other.alarms] == [2]

@@ -6,14 +6,20 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
+from PIL import Image
 
-from grafana import BOARDS, DASHBOARDS, panels, written
-from schemas.alarms import EVENT_ZH, TIME_ZH
+from grafana import ALERTING, BOARDS, DASHBOARDS, alerts, panels, written
+from schemas.alarms import EVENT_ZH, TIME_ZH, Severity
 from schemas.readings import Event, Quality
 from store import boards
+from tests.deployment import ROOT, compose
 
+PICTURES = ROOT / "docs/pictures"
+DRAWN = sorted(set(BOARDS) - {"system"})
+"""系统运行 asks Prometheus only, which the pictures have none of."""
 PROVISIONING = DASHBOARDS.with_name("provisioning")
 END = datetime(2026, 3, 1, 8, 0, 0, 250_000, timezone(timedelta(hours=8)))
 START = END - timedelta(hours=1)
@@ -38,15 +44,38 @@ def targets() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
                 yield name, panel, target
 
 
+def variables(name: str) -> list[dict[str, Any]]:
+    """Return the variables of a board."""
+    found: list[dict[str, Any]] = committed(name)["templating"].get("list", [])
+    return found
+
+
+def provisioned(name: str) -> dict[str, Any]:
+    """Read a file of the alerts."""
+    found: dict[str, Any] = yaml.safe_load((ALERTING / f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return the alert rules as Grafana reads them."""
+    return [rule for group in provisioned("rules")["groups"] for rule in group["rules"]]
+
+
+def models(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a rule asks, then how it compares."""
+    return [each["model"] for each in rule["data"]]
+
+
 # ------------------------------------------------------------------------------------------------------ files
 
 
 def test_the_committed_boards_are_what_the_generator_writes() -> None:
     """`python -m grafana` would change no file and leave none over."""
-    assert {path: path.read_text(encoding="utf-8") for path in DASHBOARDS.iterdir()} == written()
+    there = [*DASHBOARDS.iterdir(), *ALERTING.iterdir()]
+    assert {path: path.read_text(encoding="utf-8") for path in there} == written()
 
 
-def test_the_boards_are_the_four_of_the_design() -> None:
+def test_the_boards_are_those_of_the_design() -> None:
     """Titles, addresses, time zone and refresh are as duty staff know them."""
     found = {name: committed(name) for name in BOARDS}
     assert {(each["uid"], each["title"], each["refresh"]) for each in found.values()} == {
@@ -54,6 +83,9 @@ def test_the_boards_are_the_four_of_the_design() -> None:
         ("carebell-device", "设备详情", "30s"),
         ("carebell-fleet", "设备在线与电量", "30s"),
         ("carebell-system", "系统运行", "30s"),
+        ("carebell-region", "区域总览", "10s"),
+        ("carebell-quality", "告警质量", "5m"),
+        ("carebell-person", "个人详情", "1m"),
     }
     assert {each["timezone"] for each in found.values()} == {"Asia/Shanghai"}
 
@@ -74,9 +106,10 @@ def test_panels_are_numbered_and_do_not_overlap() -> None:
 
 
 def test_every_query_is_one_of_the_file_and_every_one_of_the_file_is_asked() -> None:
-    """Panels and the variable ask store/queries/boards.sql, whole, and nothing else."""
+    """Panels, variables and alerts ask store/queries/boards.sql, whole, and nothing else."""
     asked = {target["rawSql"] for _, _, target in targets() if "rawSql" in target}
-    asked |= {each["query"] for name in BOARDS for each in committed(name)["templating"].get("list", [])}
+    asked |= {each["query"] for name in BOARDS for each in variables(name) if each["type"] == "query"}
+    asked |= {model["rawSql"] for rule in rules() for model in models(rule) if "rawSql" in model}
     assert asked == set(boards.queries().values())
 
 
@@ -94,6 +127,10 @@ def test_the_data_sources_of_the_panels_are_provisioned() -> None:
     for _, panel, target in targets():
         for source in (panel["datasource"], target["datasource"]):
             assert (source["uid"], source["type"]) in known, panel["title"]
+    for rule in rules():
+        asked, compared = (model["datasource"] for model in models(rule))
+        assert (asked["uid"], asked["type"]) in known, rule["title"]
+        assert set(compared.values()) == {"__expr__"}
     postgres = known[str(panels.POSTGRES.uid), str(panels.POSTGRES.type_val)]
     assert postgres["user"] == "carebell_grafana"
     assert postgres["jsonData"]["timeInterval"] == f"{boards.SHORTEST_INTERVAL // 60}m"
@@ -124,6 +161,184 @@ def test_every_event_and_quality_has_a_chinese_name() -> None:
     """The catalogue has a word for whatever the history may hold."""
     assert set(EVENT_ZH) == set(Event) - {Event.NONE}
     assert set(TIME_ZH) == set(Quality)
+
+
+# -------------------------------------------------------------------------------------------------- the desk
+
+DESK_LINK = "${desk}#alarm=${__value.raw}"
+
+
+def test_an_alarm_in_a_table_leads_to_the_desk() -> None:
+    """Wherever a table has numbers of alarms, a click opens the alarm; its board knows where the desk is."""
+    linked = set()
+    for name, panel, target in targets():
+        if '"编号"' not in target.get("rawSql", "") or target["rawSql"] == boards.queries()["person_card"]:
+            continue
+        columns = {
+            override["matcher"]["options"]: {each["id"]: each["value"] for each in override["properties"]}
+            for override in panel["fieldConfig"]["overrides"]
+        }
+        (link,) = columns["编号"]["links"]
+        assert link["url"] == DESK_LINK, panel["title"]
+        linked.add(name)
+    assert linked == {"duty", "device", "region", "quality", "person"}
+    assert linked == {name for name in BOARDS if any(each["name"] == "desk" for each in variables(name))}
+
+
+def test_no_address_of_a_board_can_lead_to_another_desk() -> None:
+    """The desk is a constant that the address bar does not set: no link to a board leads staff elsewhere."""
+    desks = [each for name in BOARDS for each in variables(name) if each["name"] == "desk"]
+    assert {(each["type"], each["skipUrlSync"], each["query"]) for each in desks} == {
+        ("constant", True, panels.DESK)
+    }
+    assert {each["current"]["value"] for each in desks} == {panels.DESK}
+    (port,) = (port for port in compose()["services"]["carebell"]["ports"] if port.endswith(":8080"))
+    assert f"http://{port.removesuffix(':8080')}/" == panels.DESK
+
+
+# ---------------------------------------------------------------------------------------------------- alerts
+
+QUERY = {
+    "type": "object",
+    "required": ["refId", "datasourceUid", "relativeTimeRange", "model"],
+    "additionalProperties": False,
+    "properties": {
+        "refId": {"enum": ["A", "B"]},
+        "datasourceUid": {"type": "string"},
+        "relativeTimeRange": {"type": "object", "required": ["from", "to"]},
+        "model": {"type": "object", "required": ["refId", "datasource"]},
+    },
+}
+STATES = {"enum": ["Alerting", "NoData", "OK", "KeepLast"]}
+DURATION = {"type": "string", "pattern": "^[0-9]+[smh]$"}
+TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+RULE = {
+    "type": "object",
+    "required": ["uid", "title", "condition", "data", "noDataState", "execErrState", "for"],
+    "additionalProperties": False,
+    "properties": {
+        "uid": {"type": "string", "pattern": "^[a-z-]{1,40}$"},
+        "title": {"type": "string", "maxLength": 190},
+        "condition": {"const": "B"},
+        "data": {"type": "array", "items": QUERY, "minItems": 2, "maxItems": 2},
+        "noDataState": STATES,
+        "execErrState": {"enum": ["Alerting", "Error", "OK", "KeepLast"]},
+        "for": DURATION,
+        "annotations": TEXTS,
+        "labels": TEXTS,
+        "isPaused": {"const": False},
+    },
+}
+FILES = {
+    "rules": {
+        "groups": {
+            "required": ["orgId", "name", "folder", "interval", "rules"],
+            "properties": {"interval": DURATION, "rules": {"type": "array", "items": RULE}},
+        }
+    },
+    "contacts": {
+        "contactPoints": {
+            "required": ["orgId", "name", "receivers"],
+            "properties": {
+                "receivers": {
+                    "items": {
+                        "required": ["uid", "type", "settings"],
+                        "properties": {"type": {"const": "webhook"}, "settings": {"required": ["url"]}},
+                    }
+                }
+            },
+        }
+    },
+    "policies": {
+        "policies": {
+            "required": ["orgId", "receiver", "group_by", "routes"],
+            "properties": {
+                "group_wait": DURATION,
+                "group_interval": DURATION,
+                "repeat_interval": DURATION,
+            },
+        }
+    },
+}
+"""What Grafana 11.6 reads of its provisioning, as its documentation has it; other names would be lost."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_alerts_have_the_form_that_grafana_reads(name: str) -> None:
+    """Each file has its parts, of the right types, and nothing that Grafana does not know."""
+    (part,) = FILES[name]
+    schema = {
+        "type": "object",
+        "required": ["apiVersion", part],
+        "additionalProperties": False,
+        "properties": {"apiVersion": {"const": 1}, part: {"type": "array", "items": FILES[name][part]}},
+    }
+    jsonschema.validate(provisioned(name), schema)
+
+
+def test_the_alerts_are_those_of_the_design() -> None:
+    """Each has a limit, a severity of the catalogue, words for staff and for ops, and a uid of its own."""
+    assert len({rule["uid"] for rule in rules()}) == len(rules()) == len(alerts.RULES)
+    limits = {rule["uid"]: models(rule)[1]["conditions"][0]["evaluator"] for rule in rules()}
+    assert limits["carebell-life"] == {"type": "gt", "params": [180]}
+    assert limits["carebell-line"] == {"type": "gt", "params": [60]}
+    assert {"carebell-silent", "carebell-disk", "carebell-watchdog"} <= set(limits)
+    for rule in rules():
+        assert rule["labels"]["severity"] in set(Severity)
+        assert re.search(r"[\u4e00-\u9fff]", rule["annotations"]["summary"])
+        assert rule["annotations"]["runbook"].endswith(".")
+        assert models(rule)[1]["expression"] == "A"
+
+
+def test_no_alert_holds_what_grafana_takes_for_a_variable() -> None:
+    """A $ is an address that the environment gives, in contact points and nowhere else."""
+    found = {path.name: re.findall(r"\$\S*", path.read_text("utf-8")) for path in ALERTING.iterdir()}
+    assert found == {
+        "contacts.yaml": ["${GRAFANA_ALERT_WEBHOOK}", "${GRAFANA_WATCHDOG_WEBHOOK}"],
+        "policies.yaml": [],
+        "rules.yaml": [],
+    }
+
+
+def test_who_is_told_is_there() -> None:
+    """Each policy names a contact point; only the watchdog's rule goes to the watchdog and never ends."""
+    points = {each["name"]: each["receivers"][0] for each in provisioned("contacts")["contactPoints"]}
+    (policy,) = provisioned("policies")["policies"]
+    (route,) = policy["routes"]
+    assert {policy["receiver"], route["receiver"]} == set(points)
+    assert points[route["receiver"]]["disableResolveMessage"] is True
+    ((label, equals, value),) = route["object_matchers"]
+    assert equals == "="
+    assert [rule["uid"] for rule in rules() if rule["labels"].get(label) == value] == ["carebell-watchdog"]
+
+
+def test_the_webhooks_have_addresses_in_compose() -> None:
+    """A webhook without an address keeps Grafana from starting: compose gives each, to be set outside."""
+    given = compose()["services"]["grafana"]["environment"]
+    for name in ("GRAFANA_ALERT_WEBHOOK", "GRAFANA_WATCHDOG_WEBHOOK"):
+        assert re.fullmatch(rf"\$\{{{name}:-http://\S+\}}", given[name])
+
+
+# -------------------------------------------------------------------------------------------------- pictures
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_board_has_a_picture(name: str) -> None:
+    """It is a PNG of at most 150 KB with something on it, and README shows it."""
+    path = PICTURES / f"{name}.png"
+    assert path.stat().st_size <= 150_000
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 40
+    assert f"docs/pictures/{name}.png" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_picture_is_of_a_board() -> None:
+    """What asks Prometheus only has none; README says that they are drawn, and that no Grafana was run."""
+    assert {path.stem for path in PICTURES.iterdir()} == set(DRAWN)
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert "not screenshots" in text
+    assert "were not run in a Grafana" in text
 
 
 # ----------------------------------------------------------------------------------------------------- expand

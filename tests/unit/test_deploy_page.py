@@ -19,7 +19,7 @@ def test_its_commands_of_carebell_exist() -> None:
     """Whoever types what it shows gets no usage error."""
     assert not unknown_commands(CODE)
     shown = {name for name in commands() if f"carebell {name}" in CODE}
-    assert shown >= {"db migrate", "doctor", "token new", "config sample"}
+    assert shown >= {"db migrate", "doctor", "user add", "user token", "config sample"}
 
 
 def test_its_files_exist() -> None:

@@ -290,7 +290,7 @@ def test_every_field_has_words() -> None:
         ("low_battery", "closed", {}, "规则已更改"),
         ("area_outage", "closed", {}, "规则已更改"),
         ("area_outage", "closed", {"silent": 1, "of": 20}, "1 台设备失联，共 20 台"),
-        ("sos", "dispatched", {"to": "李强", "note": "带钥匙"}, "派 李强，带钥匙"),
+        ("sos", "dispatched", {"to": "李强", "note": "带钥匙"}, "李强，带钥匙"),
         ("sos", "closed", {"outcome": "accidental"}, "结果：误触"),
         ("device_silent", "moved", {"person": "P17"}, "改属 P17"),
         ("device_silent", "moved", {"person": None}, ""),

@@ -1,25 +1,49 @@
 """The handling machine: its table, its refusals, and the laws that hold for every sequence of verbs."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duty.handling import OUTCOMES, BadOrderError, IllegalMoveError, Order, Verb, advance
+from duty.handling import (
+    OUTCOMES,
+    BadOrderError,
+    IllegalMoveError,
+    NotAllowedError,
+    Order,
+    Standing,
+    Verb,
+    advance,
+)
 from schemas.alarms import Handling, Outcome
 
-LEGAL = {
+LEGAL: dict[tuple[Handling, Verb], Handling] = {
     (Handling.UNACKNOWLEDGED, Verb.ACKNOWLEDGE): Handling.ACKNOWLEDGED,
     (Handling.ACKNOWLEDGED, Verb.DISPATCH): Handling.DISPATCHED,
     (Handling.ACKNOWLEDGED, Verb.CLOSE): Handling.CLOSED,
+    (Handling.ACKNOWLEDGED, Verb.MERGE): Handling.CLOSED,
     (Handling.DISPATCHED, Verb.DISPATCH): Handling.DISPATCHED,
+    (Handling.DISPATCHED, Verb.ARRIVE): Handling.ARRIVED,
     (Handling.DISPATCHED, Verb.CLOSE): Handling.CLOSED,
+    (Handling.DISPATCHED, Verb.MERGE): Handling.CLOSED,
+    (Handling.ARRIVED, Verb.DISPATCH): Handling.ARRIVED,
+    (Handling.ARRIVED, Verb.CLOSE): Handling.CLOSED,
+    (Handling.ARRIVED, Verb.MERGE): Handling.CLOSED,
+    (Handling.CLOSED, Verb.NOTE): Handling.CLOSED,
+    (Handling.CLOSED, Verb.REOPEN): Handling.ACKNOWLEDGED,
+    **{
+        (state, verb): state
+        for state in Handling
+        for verb in (Verb.ASSIGN, Verb.NOTE, Verb.SHELVE, Verb.UNSHELVE)
+        if state is not Handling.CLOSED
+    },
 }
 verbs = st.lists(st.sampled_from(Verb), max_size=20)
 
 
-def follow(sequence: list[Verb], state: Handling = Handling.UNACKNOWLEDGED) -> list[Handling]:
+def follow(sequence: Sequence[Verb], state: Handling = Handling.UNACKNOWLEDGED) -> list[Handling]:
     """Return the states that an alarm goes through, from the first one, when illegal moves are refused."""
     states = [state]
     for verb in sequence:
@@ -51,26 +75,48 @@ def test_a_refusal_names_who_was_first() -> None:
 
 def test_a_refusal_says_what_would_be_legal() -> None:
     """Who tries to dispatch too early reads that the alarm takes an acknowledgement."""
-    with pytest.raises(IllegalMoveError, match=r"it takes: acknowledge"):
+    with pytest.raises(IllegalMoveError, match=r"it takes: acknowledge, assign"):
         advance(Handling.UNACKNOWLEDGED, Verb.DISPATCH)
 
 
 @given(verbs, verbs)
-def test_nothing_leads_out_of_closed(before: list[Verb], after: list[Verb]) -> None:
-    """However an alarm was closed, no sequence of verbs opens it again."""
+def test_only_reopening_leads_out_of_closed(before: list[Verb], after: list[Verb]) -> None:
+    """However an alarm was closed, no sequence of other verbs opens it again."""
     states = follow([*before, Verb.ACKNOWLEDGE, Verb.CLOSE])
     assert states[-1] is Handling.CLOSED
-    assert set(follow(after, Handling.CLOSED)) == {Handling.CLOSED}
+    others: list[Verb] = [verb for verb in after if verb is not Verb.REOPEN]
+    assert set(follow(others, Handling.CLOSED)) == {Handling.CLOSED}
 
 
 @given(verbs)
 def test_whatever_is_closed_was_acknowledged(sequence: list[Verb]) -> None:
-    """No sequence closes or dispatches what nobody took up, and none goes back."""
+    """No sequence closes, merges or dispatches what nobody took up, and only reopening goes back."""
     states = follow(sequence)
     if states[-1] is not Handling.UNACKNOWLEDGED:
         assert Handling.ACKNOWLEDGED in states
     order = list(Handling)
-    assert [order.index(state) for state in states] == sorted(order.index(state) for state in states)
+    forward = [order.index(state) for state in follow([verb for verb in sequence if verb is not Verb.REOPEN])]
+    assert forward == sorted(forward)
+
+
+@pytest.mark.parametrize("state", [state for state in Handling if state is not Handling.CLOSED])
+def test_a_call_for_help_is_never_shelved(state: Handling) -> None:
+    """No state offers or allows shelving of an alarm of life; what is not shelved cannot be unshelved."""
+    life = Standing(state, life=True, shelved=False, outcome=None)
+    other = Standing(state, life=False, shelved=False, outcome=None)
+    assert Verb.SHELVE not in life.verbs()
+    assert Verb.SHELVE in other.verbs()
+    assert Verb.UNSHELVE not in other.verbs()
+    with pytest.raises(NotAllowedError) as refusal:
+        life.require(Verb.SHELVE)
+    assert refusal.value.zh == "生命报警不能搁置"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_what_ended_by_itself_is_not_opened_again(outcome: Outcome) -> None:
+    """What a person closed or merged can be opened again; what cleared or was a drill cannot."""
+    standing = Standing(Handling.CLOSED, life=True, shelved=False, outcome=outcome)
+    assert (Verb.REOPEN in standing.verbs()) is (outcome not in (Outcome.CLEARED, Outcome.DRILL))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +140,19 @@ def test_whatever_is_closed_was_acknowledged(sequence: list[Verb]) -> None:
         (Verb.CLOSE, {}),
         (Verb.CLOSE, {"outcome": Outcome.CLEARED}),
         (Verb.CLOSE, {"outcome": Outcome.DRILL}),
+        (Verb.CLOSE, {"outcome": Outcome.MERGED}),
         (Verb.CLOSE, {"outcome": Outcome.TEST, "to": "李强"}),
+        (Verb.CLOSE, {"outcome": Outcome.TEST, "parent": 3}),
+        (Verb.ASSIGN, {}),
+        (Verb.NOTE, {}),
+        (Verb.NOTE, {"note": " "}),
+        (Verb.MERGE, {}),
+        (Verb.MERGE, {"parent": 3, "outcome": Outcome.TEST}),
+        (Verb.SHELVE, {}),
+        (Verb.SHELVE, {"minutes": 0}),
+        (Verb.SHELVE, {"minutes": 1441}),
+        (Verb.ARRIVE, {"minutes": 5}),
+        (Verb.REOPEN, {"explained": True}),
     ],
 )
 def test_an_order_that_no_state_could_make_right_is_refused(verb: Verb, said: dict[str, str]) -> None:
@@ -113,5 +171,5 @@ def test_an_order_keeps_for_the_log_what_was_said() -> None:
 
 
 def test_a_person_may_close_with_every_outcome_but_carebells_own() -> None:
-    """`cleared` is what a technical alarm writes when it closes itself, `drill` what ends a drill."""
-    assert set(OUTCOMES) == set(Outcome) - {Outcome.CLEARED, Outcome.DRILL}
+    """`cleared` is of what closes itself, `drill` of a drill's end, `merged` of merging."""
+    assert set(OUTCOMES) == set(Outcome) - {Outcome.CLEARED, Outcome.DRILL, Outcome.MERGED}

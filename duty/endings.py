@@ -1,4 +1,4 @@
-"""The end of drills: what is open of one that is over closes by itself, and all of it is marked as 演练.
+"""What ends by itself: drills that are over, whose calls close and are marked as 演练, and shelves.
 
 The desk does it, for handling is duty's; what ended while no desk ran ends when one starts.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 import psycopg
 
-from duty.alarms import database_errors
+from duty.alarms import database_errors, end_shelves
 from duty.desk import Pool
 from schemas.clock import Clock, to_datetime
 from schemas.errors import CarebellError
@@ -20,14 +20,14 @@ from store import drill
 log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 5.0
-"""Real seconds between two looks for drills that are over."""
+"""Real seconds between two looks for what is over."""
 LEAVE: Final = 1.0
 """Seconds for which the end of the desk waits for a look at a database that is stalled."""
 
 
 @contextlib.asynccontextmanager
 async def ending(pool: Pool, clock: Clock) -> AsyncIterator[None]:
-    """End the drills that are over for as long as the block."""
+    """End what is over for as long as the block."""
     task = asyncio.create_task(_end_for_ever(pool, clock))
     try:
         yield
@@ -43,12 +43,15 @@ async def _end_for_ever(pool: Pool, clock: Clock) -> None:
         try:
             with database_errors():
                 async with pool.connection() as connection:
-                    count = await drill.end_due(connection, to_datetime(clock.now()))
-            if count:
-                log.info("drill: %d alarms of drills that are over are closed and marked", count)
+                    shelved = await end_shelves(connection, clock.now())
+                    drilled = await drill.end_due(connection, to_datetime(clock.now()))
+            if drilled:
+                log.info("drill: %d alarms of drills that are over are closed and marked", drilled)
+            if shelved:
+                log.info("shelf: %d alarms stand before staff again", shelved)
             told = False
         except (CarebellError, psycopg.Error) as error:
             if not told:
-                log.warning("drill: what is over cannot be ended: %s; trying on", error)
+                log.warning("what is over cannot be ended: %s; trying on", error)
             told = True
         await asyncio.sleep(LOOK_EVERY)
