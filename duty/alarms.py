@@ -62,6 +62,9 @@ TRIES: Final = 8
 LET_BY: Final = 0.1
 """Seconds before the next try: at once it would take the rows back before ingest has woken up."""
 
+AFTER_OUTAGE: Final = 720
+"""Minutes for which what an outage explains is put away when that is closed."""
+
 _SQL: Final = sql.load("duty")
 
 
@@ -258,7 +261,7 @@ async def handle(
     """Carry out `verb` in the name of `by` and return the alarm as it is then.
 
     One transaction: the move, its line in the log and, for an alarm of life, the downlink; with `explained`,
-    what an outage explains is closed as well. `at` is the injected clock's microseconds since 1970. `version`
+    what an outage explains is put away. `at` is the injected clock's microseconds since 1970. `version`
     is the one that was looked at: with another one present nothing happens. Raises BadOrderError,
     UnknownAlarmError, IllegalMoveError, NotAllowedError or StaleVersionError and has then changed nothing.
     After DatabaseAwayError only a look tells: the reply to COMMIT may be lost.
@@ -313,7 +316,7 @@ async def _move(
         if order.parent is not None:
             await cursor.execute(_SQL["adopt"], values)
         if order.explained:
-            await _close_explained(cursor, row, values)
+            await _put_away_explained(cursor, row, values)
         if row["class"] == Class.LIFE and order.verb in DOWNLINK:
             await cursor.execute(_SQL["enqueue_downlink"], values)
         return await look(connection, alarm_id)
@@ -388,13 +391,14 @@ async def _require_reopenable(
         raise NotAllowedError(f"alarm {number} of the same device and kind is open", zh)
 
 
-async def _close_explained(
+async def _put_away_explained(
     cursor: AsyncCursor[dict[str, Any]], row: dict[str, Any], values: dict[str, Any]
 ) -> None:
-    """Close what the outage explains, each with a line of its own; never a call for help."""
+    """Shelve what the outage explains, each with a line of its own; never a call for help."""
     if row["kind"] != "area_outage":
-        raise NotAllowedError("only the outage of an area explains others", "只有区域中断才能一并关闭")
-    await cursor.execute(_SQL["close_explained"], {**values, "area": row["device"].removeprefix(AREA_DEVICE)})
+        raise NotAllowedError("only the outage of an area explains others", "只有区域中断才能一并处理")
+    area = row["device"].removeprefix(AREA_DEVICE)
+    await cursor.execute(_SQL["put_away_explained"], {**values, "area": area, "minutes": AFTER_OUTAGE})
 
 
 async def look(connection: AsyncConnection, alarm_id: int) -> Alarm:

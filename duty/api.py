@@ -80,7 +80,9 @@ class CloseBody(_Body):
     """Say how it ended."""
 
     outcome: Annotated[Outcome, Field(json_schema_extra={"enum": list(OUTCOMES)})]
-    explained: Annotated[bool, Field(description="of an outage: close what it explains as well")] = False
+    explained: Annotated[bool, Field(description="of an outage: put away what it explains, for 12 hours")] = (
+        False
+    )
 
 
 class PlainBody(_Body):
@@ -220,7 +222,7 @@ async def unshelve(
 
 @_api.post("/alarms/{alarm_id}/close", responses=_REFUSED)
 async def close(desk: _Desk, operator: _Operator, alarm_id: _AlarmId, body: CloseBody) -> alarms.Alarm:
-    """Close an alarm with its outcome, an outage also with what it explains."""
+    """Close an alarm with its outcome, and put away what an outage explains."""
     return await _handle(desk, operator, alarm_id, Verb.CLOSE, body)
 
 

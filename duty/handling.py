@@ -221,9 +221,9 @@ class Standing:
 class Order:
     """Who does what about an alarm; `note` goes with each verb, the others with theirs alone.
 
-    `to`: whom to dispatch or assign. `outcome`, and `explained` for what an outage explains: close. `parent`:
-    into which to merge. `minutes`: for how long to shelve. Raises BadOrderError if something is missing, out
-    of place or range, too long, or not plain text.
+    `to`: whom to dispatch or assign. `outcome`, and `explained` to put away what an outage explains: close.
+    `parent`: into which to merge. `minutes`: for how long to shelve. Raises BadOrderError if something is
+    missing, out of place or range, too long, or not plain text.
     """
 
     verb: Verb

@@ -234,7 +234,7 @@ def close(
     *,
     outcome: Annotated[Outcome, typer.Option("--outcome", help=_OUTCOMES_HELP)],
     explained: Annotated[
-        bool, typer.Option("--explained", help="Of an outage: close what it explains as well.")
+        bool, typer.Option("--explained", help="Of an outage: put away what it explains, for 12 hours.")
     ] = False,
     by: By = "",
     note: _Note = "",
@@ -242,7 +242,7 @@ def close(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Close an alarm with its outcome, an outage also with what it explains.
+    """Close an alarm with its outcome, and put away what an outage explains.
 
     Example: carebell alarm close 12 --outcome accidental --note 碰到了按钮
     """
@@ -286,7 +286,7 @@ async def _move(
 ) -> alarms.Alarm:
     settings = load_settings(config)
     async with connected(settings) as connection:
-        if not said.get("explained"):  # what a great outage explains takes longer than a desk may wait
+        if not said.get("explained"):  # for a great outage that takes longer than a desk may wait
             await alarms.bound_session(connection)
         async with connection.transaction():
             alarm = await alarms.handle(connection, alarm_id, verb, by, settings.clock.clock().now(), **said)

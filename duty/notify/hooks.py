@@ -75,7 +75,7 @@ class Hook:
         try:
             async with self._client.stream("POST", url, content=content, headers=headers) as answer:
                 said = await _read(answer)
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             return Answer(self._safe(f"{type(error).__name__}: {error}"))
         return self._judge(answer, said)
 

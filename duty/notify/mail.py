@@ -46,7 +46,7 @@ class Mail:
             await asyncio.get_running_loop().run_in_executor(self._threads, line.deliver, message)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
-            return Answer(f"SMTP {codes[0]}: every address is refused", min(codes) >= _PERMANENT)
+            return Answer(f"SMTP {codes[0]}: not every address takes it", min(codes) >= _PERMANENT)
         except smtplib.SMTPResponseException as error:
             said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else ""
             return Answer(self._safe(f"SMTP {error.smtp_code}: {said}"), error.smtp_code >= _PERMANENT)
@@ -86,7 +86,11 @@ class _Line:
                 client.starttls(context=secure)
             if box.username:
                 client.login(box.username, box.password.get_secret_value())
-            client.send_message(message, from_addr=box.sender, to_addrs=list(box.to))
+            refused = client.send_message(message, from_addr=box.sender, to_addrs=list(box.to))
+            if (
+                refused
+            ):  # one of them was not told: all are sent the same mail again, under the same Message-ID
+                raise smtplib.SMTPRecipientsRefused(refused)
 
     def hang_up(self) -> None:
         """End it, whatever it waits for."""

@@ -116,7 +116,9 @@ async def climb(
     """Judge the alarms that are to be looked at; return how many, and for whom there are notices now."""
     async with connection.transaction():
         async with connection.cursor(row_factory=class_row(Climbing)) as cursor:
-            found = await (await cursor.execute(_SQL["due"], {"at": at, "most": AT_ONCE})).fetchall()
+            locked = await connection.execute(_SQL["lock_due"], {"at": at, "most": AT_ONCE})
+            values = {"at": at, "alarm_ids": [alarm_id for (alarm_id,) in await locked.fetchall()]}
+            found = await (await cursor.execute(_SQL["due"], values)).fetchall()
         judged = [(alarm, judge(alarm)) for alarm in found]
         told = await _add(connection, [(alarm, due) for alarm, verdict in judged for due in verdict.due])
         going = [(alarm, verdict) for alarm, verdict in judged if verdict.next_at]

@@ -168,7 +168,7 @@ class Sender:
             return 0.0
         counted = failures - 2 if answer.refused else failures
         rest = _jitter(_grown(self._pace.first, self._pace.rest, counted)) if counted > 0 else 0.0
-        return max(answer.wait, rest)
+        return max(min(answer.wait, self._pace.rest), rest)
 
     def _tell(self, name: str, answer: Answer) -> None:
         """Log when a recipient takes nothing any more, why, and when it does again."""

@@ -17,6 +17,8 @@ LISTED: Final = 10
 """Alarms that one message names; of the others it says how many they are."""
 LONGEST: Final = 100
 """Characters of one name."""
+ADDRESS: Final = 200
+"""Characters of an address: the room stands at its end."""
 _SHANGHAI: Final = timezone(timedelta(hours=8), "CST")
 _UNSEEN: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+"
@@ -24,14 +26,14 @@ _UNSEEN: Final = re.compile(
 _MARKUP: Final = str.maketrans("@<>:", "＠＜＞：")
 
 
-def plain(text: str) -> str:
+def plain(text: str, longest: int = LONGEST) -> str:
     """Return a text as one line of letters, bounded."""
-    return _UNSEEN.sub(" ", text).strip()[:LONGEST]
+    return _UNSEEN.sub(" ", text).strip()[:longest]
 
 
-def harmless(text: str) -> str:
+def harmless(text: str, longest: int = LONGEST) -> str:
     """Return the same without what a robot reads as a mention, as markup or as an address to follow."""
-    return plain(text).translate(_MARKUP)
+    return plain(text, longest).translate(_MARKUP)
 
 
 def title(notice: Notice) -> str:
@@ -62,7 +64,7 @@ def _lines(notice: Notice, desk_url: str) -> list[str]:
         f"状态：{_state(notice)}",
     ]
     found += [f"姓名：{harmless(notice.person)}"] if notice.person else []
-    found += [f"地址：{harmless(notice.address)}"] if notice.address else []
+    found += [f"地址：{harmless(notice.address, ADDRESS)}"] if notice.address else []
     return [*found, *([link(notice, desk_url)] if desk_url else [])]
 
 
@@ -79,7 +81,7 @@ def link(notice: Notice, desk_url: str) -> str:
 
 def body(notice: Notice, desk_url: str) -> dict[str, Any]:
     """Return a notice for programs: docs/notify.md tells the fields."""
-    personal = {"person": plain(notice.person), "address": plain(notice.address)}
+    personal = {"person": plain(notice.person), "address": plain(notice.address, ADDRESS)}
     return {
         "key": notice.key,
         "test": bool(notice.trial),

@@ -62,3 +62,7 @@ COMMENT ON COLUMN notices.state IS 'withdrawn: what it was about was done before
 COMMENT ON COLUMN notices.attempts IS 'Times that a desk took it up to send it.';
 COMMENT ON COLUMN notices.next_at IS 'Not before then; while a desk sends it, when another one may.';
 COMMENT ON COLUMN notices.error IS 'Why the last attempt failed.';
+
+-- What nobody had acknowledged before there were ladders is escalated as well.
+INSERT INTO notify_due (alarm_id, at, verb)
+SELECT alarm_id, raised_at, 'raised' FROM alarms WHERE closed_at IS NULL AND handling = 'unacknowledged';

@@ -117,21 +117,21 @@ UPDATE alarms
 SET handling = %(handling)s, closed_at = %(at)s, closed_by = %(by)s, outcome = %(outcome)s, version = version + 1
 WHERE alarm_id = %(alarm_id)s
 
--- name: close_explained
--- What the outage of an area explains ends with it; a call for help never does.
+-- name: put_away_explained
+-- What the outage of an area explains goes with it, and nobody is forgotten: what comes back closes itself, what does not
+-- stands before staff when the shelf ends. A call for help is never put away.
 WITH explained AS (
     SELECT alarm_id FROM alarms
     WHERE closed_at IS NULL AND class <> 'life' AND suppressed = %(area)s ORDER BY alarm_id FOR UPDATE
-), closed AS (
-    UPDATE alarms a
-    SET handling = 'closed', closed_at = %(at)s, closed_by = %(by)s, outcome = %(outcome)s, version = a.version + 1
+), shelved AS (
+    UPDATE alarms a SET shelved_until = %(at)s + make_interval(mins => %(minutes)s), version = a.version + 1
     FROM explained e WHERE a.alarm_id = e.alarm_id
     RETURNING a.alarm_id
 )
 INSERT INTO alarm_log (alarm_id, at, actor, verb, detail)
-SELECT alarm_id, %(at)s, %(by)s, 'closed',
-       jsonb_build_object('outcome', %(outcome)s::text, 'parent', %(alarm_id)s::bigint)
-FROM closed ORDER BY alarm_id
+SELECT alarm_id, %(at)s, %(by)s, 'shelved',
+       jsonb_build_object('minutes', %(minutes)s::int, 'parent', %(alarm_id)s::bigint)
+FROM shelved ORDER BY alarm_id
 
 -- name: open_of_same_kind
 SELECT o.alarm_id FROM alarms a JOIN alarms o USING (device_id, kind)

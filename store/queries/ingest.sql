@@ -193,23 +193,6 @@ WITH given AS (
     WHERE a.device_id = g.device_id AND a.kind = g.kind AND a.closed_at IS NULL AND a.class <> 'life'
       AND a.suppressed IS DISTINCT FROM g.suppressed
     RETURNING a.alarm_id, g.place
-), again AS (
-    -- Staff closed it together with the outage that explained it, and it outlasts that: nobody else would say so.
-    INSERT INTO alarms AS n (device_id, person_id, kind, class, severity, quality, condition, raised_at, last_at, detail,
-                             rule, rule_set_id, drill)
-    SELECT g.device_id, d.person_id, g.kind, l.class, l.severity, l.quality, 'active', g.at, g.at, g.detail,
-           g.rule, %(rule_set_id)s::int, d.drill
-    FROM given g JOIN devices d USING (device_id)
-    CROSS JOIN LATERAL (SELECT * FROM alarms x WHERE x.device_id = g.device_id AND x.kind = g.kind
-                        ORDER BY x.alarm_id DESC LIMIT 1) AS l
-    WHERE g.suppressed IS NULL AND l.closed_at IS NOT NULL AND l.condition = 'active' AND l.suppressed IS NOT NULL
-    ORDER BY g.place
-    ON CONFLICT (device_id, kind) WHERE closed_at IS NULL DO NOTHING
-    RETURNING n.alarm_id, n.device_id, n.kind
-), told AS (
-    INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)
-    SELECT n.alarm_id, g.at, 'carebell', 'raised', g.detail, g.rule, %(rule_set_id)s::int
-    FROM again n JOIN given g USING (device_id, kind) ORDER BY g.place
 )
 INSERT INTO alarm_log (alarm_id, at, actor, verb, detail, rule, rule_set_id)
 SELECT c.alarm_id, g.at, 'carebell', CASE WHEN g.suppressed IS NULL THEN 'unsuppressed' ELSE 'suppressed' END,

@@ -35,17 +35,23 @@ WITH taken AS (
 )
 SELECT count(*) FROM taken
 
+-- name: lock_due
+-- Calls for help first; what another desk looks at is left to it. How they stand is read in the next statement: this one
+-- may have begun before what it waited for.
+SELECT e.alarm_id FROM escalations e JOIN alarms a USING (alarm_id)
+WHERE e.next_at <= %(at)s
+ORDER BY a.class <> 'life', e.next_at
+LIMIT %(most)s
+FOR UPDATE OF e SKIP LOCKED
+
 -- name: due
--- Calls for help first; what another desk looks at is left to it.
 SELECT e.alarm_id, e.round, e.since, a.class AS alarm_class, a.kind, a.drill, a.handling,
        coalesce(d.region, substring(d.device FROM '^[?]area:([0-9]+)$'), '') AS region,
        a.closed_at IS NOT NULL AS closed, a.handling = 'arrived' AS arrived,
        a.suppressed IS NOT NULL OR a.shelved_until IS NOT NULL AS hidden
 FROM escalations e JOIN alarms a USING (alarm_id) LEFT JOIN devices d USING (device_id)
-WHERE e.next_at <= %(at)s
+WHERE e.alarm_id = ANY(%(alarm_ids)s::bigint[]) AND e.next_at <= %(at)s
 ORDER BY a.class <> 'life', e.next_at
-LIMIT %(most)s
-FOR UPDATE OF e SKIP LOCKED
 
 -- name: add_notices
 -- A step that was told before stays told.
@@ -139,6 +145,7 @@ WITH ended AS (
     WHERE notice_id IN (
         SELECT notice_id FROM notices
         WHERE state = 'waiting' AND created_at < clock_timestamp() - %(seconds)s * interval '1 second'
+          AND (attempts > 0 OR created_at < clock_timestamp() - 7 * %(seconds)s * interval '1 second')
         ORDER BY created_at LIMIT %(most)s FOR UPDATE SKIP LOCKED
     )
     RETURNING notice_id, alarm_id, round, step, recipient

@@ -241,17 +241,19 @@ async def outage(connection: AsyncConnection, area: str) -> tuple[int, list[int]
     return own, silent, call
 
 
-async def test_an_outage_is_closed_with_all_that_it_explains(connection: AsyncConnection) -> None:
-    """One order closes the outage and its silent devices; calls for help and other areas stay as they are."""
+async def test_an_outage_is_closed_and_what_it_explains_put_away(connection: AsyncConnection) -> None:
+    """One order closes the outage and shelves its silent devices; calls for help and other areas stay."""
     own, silent, call = await outage(connection, "430602")
     other, still, _ = await outage(connection, "430603")
     await do(connection, own, "acknowledge", "close", outcome=Outcome.EQUIPMENT_FAULT, explained=True)
     closed = await rows(connection, "SELECT alarm_id FROM alarms WHERE closed_at IS NOT NULL ORDER BY 1")
-    assert closed == [*((alarm_id,) for alarm_id in silent), (own,)]
-    told = ("王芳", "closed", {"outcome": "equipment_fault", "parent": own})
+    assert closed == [(own,)]
+    away = await rows(connection, "SELECT alarm_id FROM alarms WHERE shelved_until IS NOT NULL ORDER BY 1")
+    assert away == [(alarm_id,) for alarm_id in silent]
+    told = ("王芳", "shelved", {"minutes": 720, "parent": own})
     assert [(await log_of(connection, alarm_id))[-1] for alarm_id in silent] == [told] * 3
     assert {call, other} <= set(await listed(connection))
-    assert (await alarms.count_open(connection)).suppressed == len(still)
+    assert (await alarms.count_open(connection)).suppressed == len(silent) + len(still)
 
 
 async def test_an_outage_holds_nothing_while_it_waits_for_what_it_explains(
@@ -288,7 +290,7 @@ async def test_an_order_that_crosses_with_ingest_is_tried_again(
             await repeat(ingest, silent[0])
         assert (await closing).handling == Handling.CLOSED
     found = await rows(
-        connection, "SELECT closed_at IS NULL, count FROM alarms WHERE alarm_id = ANY(%s)", silent
+        connection, "SELECT shelved_until IS NULL, count FROM alarms WHERE alarm_id = ANY(%s)", silent
     )
     assert sorted(found) == [(False, 1), (False, 2), (False, 2)]
 
@@ -307,28 +309,24 @@ async def unsuppress(connection: AsyncConnection, device: str, kind: str) -> Non
     await connection.execute(sql.load("ingest")["suppress_alarms"], values)
 
 
-async def test_what_outlasts_the_outage_with_which_it_was_closed_is_a_new_alarm(
+async def test_what_outlasts_the_outage_with_which_it_was_put_away_comes_back(
     connection: AsyncConnection,
 ) -> None:
-    """A device that is silent still when its area is back stands before staff, though they had closed it."""
+    """A device that is silent still when its area is back stands before staff when its shelf ends."""
     own, silent, call = await outage(connection, "430602")
     await do(connection, own, "acknowledge", "close", outcome=Outcome.EQUIPMENT_FAULT, explained=True)
     await unsuppress(connection, "430602-1", "device_silent")
-    still, again = (
-        await listed(connection),
-        await one(connection, "SELECT * FROM alarms WHERE closed_at IS NULL AND kind = 'device_silent'"),
-    )
-    assert still == [call, again["alarm_id"]]
-    assert again["alarm_id"] not in silent
-    assert [verb for _, verb, _ in await log_of(connection, again["alarm_id"])] == ["raised"]
-    await unsuppress(connection, "430602-1", "device_silent")
-    assert await listed(connection) == still
+    await close_itself(connection, silent[0])
+    assert await listed(connection) == [call]
+    assert await listed(connection, "shelved") == [silent[1]]
+    assert await end_shelves(connection, AT + 720 * MINUTE) == 2
+    assert await listed(connection) == [call, silent[1]]
 
 
 async def test_what_is_opened_again_stands_before_staff(connection: AsyncConnection) -> None:
-    """An alarm that an outage had explained is on the list when somebody opens it again."""
-    own, silent, _ = await outage(connection, "430602")
-    await do(connection, own, "acknowledge", "close", outcome=Outcome.EQUIPMENT_FAULT, explained=True)
+    """An alarm that an outage explained is on the list when somebody opens it again."""
+    _, silent, _ = await outage(connection, "430602")
+    await close_alarm(connection, silent[0])
     await do(connection, silent[0], "reopen")
     assert silent[0] in await listed(connection)
 
