@@ -87,9 +87,7 @@ class _Line:
             if box.username:
                 client.login(box.username, box.password.get_secret_value())
             refused = client.send_message(message, from_addr=box.sender, to_addrs=list(box.to))
-            if (
-                refused
-            ):  # one of them was not told: all are sent the same mail again, under the same Message-ID
+            if refused:  # somebody was not told: all get the mail again, under the same Message-ID
                 raise smtplib.SMTPRecipientsRefused(refused)
 
     def hang_up(self) -> None:
