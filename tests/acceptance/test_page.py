@@ -158,7 +158,7 @@ async def test_the_page_says_that_the_database_is_away(desk: Desk, page: Page, n
     """When only the database stops, the page shows what it had, says so, and goes on when it is back."""
     await raise_alarm(desk.connection)
     row, banner = page.locator("#alarms tr"), page.locator("#banner")
-    await expect(row).to_have_count(1)
+    await expect(row.get_by_role("button", name="确认")).to_be_visible()
     native.stop()
     try:
         await expect(banner).to_have_text(re.compile("数据库暂时不可用.*秒前的情况"))
