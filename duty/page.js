@@ -89,9 +89,13 @@ async function read() {
   hear(answer.alarms);
   known.replace(answer.alarms, answer.alarms.length < answer.counts.open);
   for (const data of missed) apply(data);
-  $("board").hidden = $("views").hidden = $("help").hidden = false;
+  reveal();
   shown();
   found();
+}
+
+function reveal() {
+  $("board").hidden = $("views").hidden = $("help").hidden = false;
 }
 
 function apply(data) {
@@ -99,6 +103,7 @@ function apply(data) {
   hear(data.alarms);
   for (const alarm of data.alarms) known.put(alarm);
   for (const id of data.gone) known.remove(id);
+  if (data.alarms.length) reveal();       // also where the list could not be read yet: an alarm never waits for it
   for (const alarm of data.alarms) if (alarm.alarm_id === card.id) card.update(alarm);
   if (data.gone.includes(card.id)) card.update(null);
   found();

@@ -154,6 +154,17 @@ async def test_without_a_feed_the_list_is_polled(desk: Desk, page: Page) -> None
     await expect(page.locator("#banner")).to_be_hidden()
 
 
+async def test_an_alarm_does_not_wait_for_the_list(desk: Desk, browser: Browser) -> None:
+    """What the stream tells stands before staff although the list cannot be read; "no alarms" is not said."""
+    async with opened(browser, "about:blank") as page:
+        await page.route("**/api/alarms?**", lambda route: route.abort())
+        await page.goto(f"{desk.address}#token={TOKENS['王芳']}")
+        await expect(page.locator("#banner")).to_be_visible()
+        await expect(page.locator("#calm")).to_be_hidden()
+        await raise_alarm(desk.connection)
+        await expect(page.locator("#alarms tr").get_by_role("button", name="确认")).to_be_visible()
+
+
 async def test_the_page_says_that_the_database_is_away(desk: Desk, page: Page, native: Database) -> None:
     """When only the database stops, the page shows what it had, says so, and goes on when it is back."""
     await raise_alarm(desk.connection)
