@@ -84,14 +84,16 @@ def _name(column: str, code: str | None) -> str:
     return _NAMES[column].get(code, code) if code else ""
 
 
-class _Row(BaseModel):
+class Row(BaseModel):
+    """What a query of this database gives, as it goes out."""
+
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
 
 
-_R = TypeVar("_R", bound=_Row)
+_R = TypeVar("_R", bound=BaseModel)
 
 
-class Alarm(_Row):
+class Alarm(Row):
     """An alarm with its device and person, and every name in Chinese beside its code."""
 
     alarm_id: int
@@ -173,7 +175,7 @@ def _standing(row: dict[str, Any]) -> Standing:
     )
 
 
-class Counts(_Row):
+class Counts(Row):
     """How many alarms are open, of life, not acknowledged; `suppressed` and `shelved` ones are apart."""
 
     open: int = 0
@@ -245,7 +247,7 @@ async def list_alarms(
 async def count_open(connection: AsyncConnection) -> Counts:
     """Return how many alarms are open, however many a list shows."""
     with database_errors():
-        return await _one(connection, Counts, "count_open") or Counts()
+        return await fetch_one(connection, Counts, _SQL["count_open"], {}) or Counts()
 
 
 async def handle(
@@ -403,14 +405,23 @@ async def _put_away_explained(
 
 async def look(connection: AsyncConnection, alarm_id: int) -> Alarm:
     """Return an alarm as it stands. Raises UnknownAlarmError."""
-    alarm = await _one(connection, Alarm, "one_alarm", alarm_id)
+    alarm = await fetch_one(connection, Alarm, _SQL["one_alarm"], {"alarm_id": alarm_id})
     if alarm is None:
         raise UnknownAlarmError(alarm_id)
     return alarm
 
 
-async def _one(
-    connection: AsyncConnection, kind: type[_R], name: str, alarm_id: int | None = None
-) -> _R | None:
+async def fetch(
+    connection: AsyncConnection, kind: type[_R], query: bytes, values: dict[str, Any]
+) -> list[_R]:
+    """Return all rows of a query."""
     async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return await (await cursor.execute(_SQL[name], {"alarm_id": alarm_id})).fetchone()
+        return await (await cursor.execute(query, values)).fetchall()
+
+
+async def fetch_one(
+    connection: AsyncConnection, kind: type[_R], query: bytes, values: dict[str, Any]
+) -> _R | None:
+    """Return the one row of a query, if there is one."""
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return await (await cursor.execute(query, values)).fetchone()

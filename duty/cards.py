@@ -6,14 +6,14 @@ gaps in a card and no more.
 """
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, dict_row
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from psycopg.rows import dict_row
+from pydantic import Field, model_validator
 
 from duty import steps
-from duty.alarms import Alarm, UnknownAlarmError, database_errors, look
+from duty.alarms import Alarm, Row, UnknownAlarmError, database_errors, fetch, fetch_one, look
 from duty.handling import DONE, ENGINE, VERB_ZH
 from rules.sentences import log_zh
 from schemas.clock import Moment, to_datetime
@@ -41,15 +41,6 @@ SEX_ZH: Final = {"male": "男", "female": "女"}
 _SQL: Final = sql.load("cards")
 
 
-class Row(BaseModel):
-    """What a query of this database gives, as it goes out."""
-
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True)
-
-
-_R = TypeVar("_R", bound=BaseModel)
-
-
 class LogEntry(Row):
     """A line of the append-only log."""
 
@@ -68,8 +59,8 @@ class LogEntry(Row):
         return {**row, "said_zh": said if said.startswith(done) else "：".join(filter(None, (done, said)))}
 
 
-class Person(Row):
-    """What the caller must know of the person; the address is asked for apart."""
+class Known(Row):
+    """Enough of a person to tell one from another, and to call back."""
 
     person_id: int
     person: str = Field(description="the number that the person bears in files")
@@ -79,12 +70,17 @@ class Person(Row):
     birth_year: int | None
     phone: str
     care_level: str
-    notes: str = Field(description="illnesses, allergies, who holds a key")
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "sex_zh": SEX_ZH.get(row["sex"], "")}
+
+
+class Person(Known):
+    """What the caller must know of the person; the address is asked for apart."""
+
+    notes: str = Field(description="illnesses, allergies, who holds a key")
 
 
 class Contact(Row):
@@ -193,19 +189,3 @@ async def vitals(connection: AsyncConnection, alarm_id: int, hours: int, at: int
         async with connection.cursor(row_factory=dict_row) as cursor:
             [row] = await (await cursor.execute(_SQL["vitals"], values)).fetchall()
     return Vitals.model_validate({**span, **row, "person_id": person_id})
-
-
-async def fetch(
-    connection: AsyncConnection, kind: type[_R], query: bytes, values: dict[str, Any]
-) -> list[_R]:
-    """Return all rows of a query."""
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return await (await cursor.execute(query, values)).fetchall()
-
-
-async def fetch_one(
-    connection: AsyncConnection, kind: type[_R], query: bytes, values: dict[str, Any]
-) -> _R | None:
-    """Return the one row of a query, if there is one."""
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return await (await cursor.execute(query, values)).fetchone()

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from pydantic import Field, model_validator
 
-from duty.alarms import Alarm, database_errors
-from duty.cards import SEX_ZH, Contact, DeviceOnCard, Person, Row, fetch, fetch_one
+from duty.alarms import Alarm, Row, database_errors, fetch, fetch_one
+from duty.cards import Contact, DeviceOnCard, Known, Person
 from duty.handling import BadOrderError, DutyError, require_text
 from schemas.alarms import EVENT_ZH, TIME_ZH
 from schemas.clock import Moment
@@ -53,24 +53,11 @@ class UnknownDeviceError(DutyError):
         super().__init__("there is no device of this name")  # which is not repeated: anybody can make one up
 
 
-class PersonLine(Row):
-    """A person in a list: enough to tell one from another."""
+class PersonLine(Known):
+    """A person in a list."""
 
-    person_id: int
-    person: str = Field(description="the number that the person bears in files")
-    name: str
-    sex: str | None
-    sex_zh: str
-    birth_year: int | None
-    phone: str
-    care_level: str
     devices: int
     open: int = Field(description="open alarms about the person")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "sex_zh": SEX_ZH.get(row["sex"], "")}
 
 
 class DeviceLine(Row):

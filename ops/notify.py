@@ -55,6 +55,9 @@ def check(
     typer.echo(f"{path}: {len(ladders.recipient)} recipients, {len(ladders.ladder)} ladders: in order")
     if not ladders.covers_life():
         typer.echo("carebell: no ladder is for every call for help: some may be told to nobody", err=True)
+    for name in ladders.gaps():
+        said = "has no shift without `during`: at some hours it may be nobody"
+        typer.echo(f"carebell: rota {printable(name)} {said}", err=True)
     for name in ladders.idle():
         typer.echo(f"carebell: {printable(name)} is in no ladder", err=True)
 

@@ -136,7 +136,7 @@ class MailReceiver(Listener):
     """An SMTP server, without TLS, that takes mail or answers one word of the client's as it is told."""
 
     def __init__(self, **replies: str | type[Hang] | type[Dribble]) -> None:
-        """Reply by verb, such as data="554 no"; to others as a good server does."""
+        """Reply by verb, data="554 no", or to an address, "rcpt a@b.cn"; to others as a good server does."""
         super().__init__()
         self.replies = replies
         self.letters: list[Letter] = []
@@ -191,7 +191,8 @@ class _Talk:
             await self._take()
         elif verb == "quit":
             said = "221 bye"
-        await self.answer(said, verb)
+        whole = f"{verb} {self._to[-1]}" if verb == "rcpt" else verb
+        await self.answer(said, whole if whole in self._server.replies else verb)
         return verb != "quit"
 
     async def _take(self) -> None:

@@ -116,6 +116,8 @@ class Climbing(BaseModel):
     alarm_id: int
     round: int
     since: datetime
+    last_at: datetime
+    """The newest activation."""
     alarm_class: Class
     kind: str
     region: str
@@ -190,6 +192,10 @@ class Ladders(_Part):
             for ladder in self.ladder
         )
 
+    def gaps(self) -> list[str]:
+        """Return the rotas of which nobody may be on call at some hours: no shift of theirs is for always."""
+        return [name for name, shifts in self.rota.items() if all(shift.during for shift in shifts)]
+
     def idle(self) -> list[str]:
         """Return the recipients that no ladder names."""
         named = {name for _, _, to in self._uses() for name in to}
@@ -215,19 +221,26 @@ class Ladders(_Part):
             return Verdict([], None, alarm.round, alarm.since)
         due: list[Due] = []
         later: list[datetime] = []
+        calls = False
         for number, step in enumerate(ladder.step, 1):
             moment = alarm.since + _after(number, step, arrival)
             if moment > at and alarm.needs(step.when):
                 later.append(moment)
+                calls |= step.when == "not_acknowledged"
             elif alarm.needs(step.when):
                 due += [
                     Due(number, name, UNLESS[step.when])
                     for name in self.on_call(step.to, moment)
                     if self.recipient[name].drills or not alarm.drill
                 ]
+        anew = _next_round(ladder, alarm, at, calls=calls)
+        if anew and anew <= at:
+            return Verdict(due, at, alarm.round + 1, at)
+        later += [anew] if anew else []
         if later:
             return Verdict(due, min(later), alarm.round, alarm.since)
-        return _rest(ladder, alarm, due, at)
+        rest = alarm.since + REST
+        return Verdict(due, None if alarm.closed or rest <= at else rest, alarm.round, alarm.since)
 
     def _ladder(self, alarm: Climbing) -> Ladder | None:
         fitting = (each for each in self.ladder if each.is_for(alarm))
@@ -243,15 +256,16 @@ def _after(number: int, step: Step, arrival: timedelta) -> timedelta:
     return arrival if step.when == "not_arrived" else timedelta(microseconds=USUAL[number - 1])
 
 
-def _rest(ladder: Ladder, alarm: Climbing, due: list[Due], at: datetime) -> Verdict:
-    """Say what comes after the last step: the next round, or the end once this one has lasted long enough."""
-    if ladder.again and alarm.needs("not_acknowledged") and alarm.round < MOST_ROUNDS:
-        anew = alarm.since + timedelta(microseconds=ladder.again)
-        if anew > at:
-            return Verdict(due, anew, alarm.round, alarm.since)
-        return Verdict(due, at, alarm.round + 1, at)
-    rest = alarm.since + REST
-    return Verdict(due, None if alarm.closed or rest <= at else rest, alarm.round, alarm.since)
+def _next_round(ladder: Ladder, alarm: Climbing, at: datetime, *, calls: bool) -> datetime | None:
+    """Return when the ladder begins anew: as the file says, or when somebody calls again whom nobody answers.
+
+    Not before all whom it calls (`calls`: not yet) were told; that nobody has arrived does not hold it up.
+    """
+    if calls or not alarm.needs("not_acknowledged") or alarm.round >= MOST_ROUNDS:
+        return None
+    if alarm.alarm_class is Class.LIFE and alarm.last_at >= alarm.since + REST:
+        return at
+    return alarm.since + timedelta(microseconds=ladder.again) if ladder.again else None
 
 
 def arrival_limit(settings: DutySettings, region: str) -> timedelta:

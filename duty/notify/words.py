@@ -11,7 +11,17 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
 from duty.notify.notices import Notice
-from schemas.alarms import CLASS_ZH, HANDLING_ZH, KINDS, SEVERITY_ZH, Class, Handling, Severity
+from schemas.alarms import (
+    AREA_DEVICE,
+    CLASS_ZH,
+    HANDLING_ZH,
+    KINDS,
+    SEVERITY_ZH,
+    Class,
+    Handling,
+    Severity,
+    area_zh,
+)
 
 LISTED: Final = 10
 """Alarms that one message names; of the others it says how many they are."""
@@ -40,7 +50,9 @@ def title(notice: Notice) -> str:
     """Name an alarm in one line."""
     place = harmless(notice.region_name or notice.region)
     mark = "测试" if notice.trial else f"{CLASS_ZH[notice.alarm_class]}·{SEVERITY_ZH[notice.severity]}"
-    return " ".join(filter(None, (f"【{mark}】{_kind(notice)}", place, harmless(notice.device))))
+    area = notice.device.startswith(AREA_DEVICE)
+    device = area_zh(notice.device.removeprefix(AREA_DEVICE)).strip() if area else notice.device
+    return " ".join(filter(None, (f"【{mark}】{_kind(notice)}", place, harmless(device))))
 
 
 def text(notices: Sequence[Notice], desk_url: str = "") -> str:

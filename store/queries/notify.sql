@@ -19,19 +19,16 @@ WITH taken AS (
     FROM news n JOIN alarms a USING (alarm_id)
     WHERE a.suppressed IS NULL
 ), begun AS (
+    -- One statement for both: a row that another desk is just looking at is waited for, and made anew if it goes.
     INSERT INTO escalations AS e (alarm_id, round, since, next_at)
     SELECT alarm_id, rounds + 1, since, since FROM told
     WHERE rounds = 0 OR life OR NOT only_repeated
     ORDER BY alarm_id
-    ON CONFLICT (alarm_id) DO NOTHING
-    RETURNING alarm_id
-), going AS (
-    UPDATE escalations e SET
-        round = CASE WHEN t.anew THEN e.round + 1 ELSE e.round END,
-        since = CASE WHEN t.anew THEN t.since ELSE e.since END,
-        next_at = least(e.next_at, t.since)
-    FROM told t
-    WHERE e.alarm_id = t.alarm_id AND (t.anew OR (t.life AND t.repeated))
+    ON CONFLICT (alarm_id) DO UPDATE SET
+        round = CASE WHEN (SELECT t.anew FROM told t WHERE t.alarm_id = e.alarm_id) THEN e.round + 1 ELSE e.round END,
+        since = CASE WHEN (SELECT t.anew FROM told t WHERE t.alarm_id = e.alarm_id) THEN excluded.since ELSE e.since END,
+        next_at = least(e.next_at, excluded.next_at)
+    WHERE EXISTS (SELECT FROM told t WHERE t.alarm_id = e.alarm_id AND (t.anew OR (t.life AND t.repeated)))
 )
 SELECT count(*) FROM taken
 
@@ -45,7 +42,7 @@ LIMIT %(most)s
 FOR UPDATE OF e SKIP LOCKED
 
 -- name: due
-SELECT e.alarm_id, e.round, e.since, a.class AS alarm_class, a.kind, a.drill, a.handling,
+SELECT e.alarm_id, e.round, e.since, a.last_at, a.class AS alarm_class, a.kind, a.drill, a.handling,
        coalesce(d.region, substring(d.device FROM '^[?]area:([0-9]+)$'), '') AS region,
        a.closed_at IS NOT NULL AS closed, a.handling = 'arrived' AS arrived,
        a.suppressed IS NOT NULL OR a.shelved_until IS NOT NULL AS hidden
@@ -111,7 +108,8 @@ WITH next AS (
 )
 SELECT c.notice_id, c.alarm_id, c.round, c.step, c.recipient, c.state, c.attempts, c.created_at,
        a.kind, a.class AS alarm_class, a.severity, a.handling, a.raised_at, a.last_at, a.closed_at, a.count,
-       d.device, coalesce(d.region, '') AS region, coalesce(r.name, '') AS region_name,
+       d.device, coalesce(d.region, substring(d.device FROM '^[?]area:([0-9]+)$'), '') AS region,
+       coalesce(r.name, '') AS region_name,
        CASE WHEN %(personal)s THEN coalesce(p.name, '') ELSE '' END AS person,
        CASE WHEN %(personal)s THEN coalesce(p.address, '') ELSE '' END AS address
 FROM claimed c JOIN alarms a USING (alarm_id) JOIN devices d USING (device_id)
@@ -161,6 +159,7 @@ SELECT recipient, count(*) FROM ended GROUP BY recipient ORDER BY recipient
 DELETE FROM notices WHERE notice_id IN (
     SELECT notice_id FROM (SELECT * FROM notices ORDER BY notice_id LIMIT 5000) AS oldest
     WHERE state <> 'waiting' AND created_at < clock_timestamp() - interval '40 days'
+      AND NOT EXISTS (SELECT FROM alarms a WHERE a.alarm_id = oldest.alarm_id AND a.closed_at IS NULL)
 )
 
 -- name: list_notices

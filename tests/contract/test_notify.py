@@ -30,7 +30,16 @@ from schemas.alarms import Outcome
 from schemas.clock import Clock
 from schemas.settings import Settings
 from tests.contract.kit import until
-from tests.desk import Line, add_device, add_to_log, migrated, raise_alarm, rows, settings_for
+from tests.desk import (
+    Line,
+    add_device,
+    add_to_log,
+    close_alarm,
+    migrated,
+    raise_alarm,
+    rows,
+    settings_for,
+)
 from tests.mqtt import Client
 from tests.receiver import Dribble, Drop, Hang, HttpReceiver, Late, MailReceiver, Reply, Say
 
@@ -113,7 +122,9 @@ async def log_of(connection: AsyncConnection, alarm_id: int) -> list[tuple[str, 
 
 async def pass_time(connection: AsyncConnection, time: timedelta = timedelta(0)) -> None:
     """Let time have passed since the ladders began, and be looked at now."""
-    await connection.execute("UPDATE escalations SET since = since - %s, next_at = since", (time,))
+    async with connection.transaction():
+        await connection.execute("UPDATE alarms SET last_at = last_at - %s", (time,))
+        await connection.execute("UPDATE escalations SET since = since - %s, next_at = since", (time,))
 
 
 async def states(connection: AsyncConnection) -> list[tuple[Any, ...]]:
@@ -523,6 +534,24 @@ async def test_a_mail_server_that_does_not_take_it_is_asked_again(
 
 
 @the_way_alone
+async def test_mail_that_one_of_several_did_not_get_is_not_sent(
+    house: House, connection: AsyncConnection
+) -> None:
+    """An address that is put off gets it later, and the notice counts as sent only then."""
+    async with MailReceiver(**{"rcpt head@house.cn": "450 later"}) as server:
+        box = (
+            f'[recipient.box]\nchannel = "smtp"\nhost = "127.0.0.1"\nport = {server.port}\ntls = "none"\n'
+            'from = "carebell@house.cn"\nto = ["chief@house.cn", "head@house.cn"]\n'
+        )
+        async with house.tells(box + ladder("0s: box")):
+            await call(connection, "BELL-1")
+            await server.heard(2)
+            assert await rows(connection, "SELECT FROM notices WHERE state = 'sent'") == []
+            server.replies.clear()
+            await settled(connection, "sent", 1)
+    assert len({letter.message["Message-ID"] for letter in server.letters}) == 1
+
+
 async def test_a_mail_server_that_dribbles_is_hung_up_on(house: House, connection: AsyncConnection) -> None:
     """However long it goes on within the patience for each word, the delivery ends, and its thread."""
     async with MailReceiver(connect=Dribble) as server:
@@ -666,13 +695,17 @@ async def test_a_database_that_goes_deaf_is_outlived(house: House, connection: A
 
 
 async def test_the_oldest_notices_go(house: House, connection: AsyncConnection) -> None:
-    """Forty days later the log of the alarm tells who was told; what waits stays."""
+    """After forty days the log of an alarm that is over tells who was told; what waits stays."""
     async with HttpReceiver() as receiver, HttpReceiver(then=500) as bad:
-        file = recipient("desk", receiver.url()) + recipient("bad", bad.url()) + ladder("0s: desk, bad")
+        both = recipient("desk", receiver.url()) + recipient("bad", bad.url())
+        file = both + ladder("0s always: desk, bad")
         async with house.tells(file, pace=replace(FAST, tidy=0.1, give_up=1e9)):
-            await call(connection)
+            alarm_id = await call(connection)
             await settled(connection, "sent", 1)
             await connection.execute("UPDATE notices SET created_at = created_at - interval '41 days'")
+            await asyncio.sleep(0.5)
+            assert len(await states(connection)) == 2, "it is open: its rounds are counted by them"
+            await close_alarm(connection, alarm_id)
 
             async def left() -> bool:
                 return await states(connection) == [(1, "bad", "waiting")]

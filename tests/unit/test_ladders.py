@@ -47,8 +47,9 @@ def refusal(text: str, directory: Path) -> str:
 def alarm(**other: Any) -> Climbing:  # noqa: ANN401 - of several types
     """Return a call for help that nobody has acknowledged."""
     values = {
-        "alarm_id": 1, "round": 1, "since": SINCE, "alarm_class": "life", "kind": "sos", "region": "430602",
-        "drill": False, "handling": "unacknowledged", "closed": False, "arrived": False, "hidden": False,
+        "alarm_id": 1, "round": 1, "since": SINCE, "last_at": SINCE, "alarm_class": "life", "kind": "sos",
+        "region": "430602", "drill": False, "handling": "unacknowledged", "closed": False, "arrived": False,
+        "hidden": False,
     }  # fmt: skip
     return Climbing.model_validate({**values, **other})
 
@@ -194,6 +195,42 @@ def test_again_begins_the_next_round(tmp_path: Path) -> None:
     assert (anew.round, anew.since, after(anew)) == (2, SINCE + timedelta(seconds=610), 610)
     assert after(judged(ladders, 610, round=MOST_ROUNDS)) is None
     assert after(judged(ladders, 610, handling="acknowledged")) is None
+
+
+ON_SITE = '[[ladder.step]]\nwhen = "not_arrived"\nto = "three"\n'
+
+
+def test_that_nobody_has_arrived_holds_no_call_up(tmp_path: Path) -> None:
+    """`again` begins anew at its time, and a step that waits for arrival stands beside it."""
+    text = HOOKS + STEPS.replace(NAMED, NAMED + '\nagain = "10m"') + ON_SITE
+    ladders = read(text, tmp_path)
+    assert after(judged(ladders, 180)) == 600
+    assert judged(ladders, 600).round == 2
+    answered = judged(ladders, 600, handling="dispatched")
+    assert (answered.round, after(answered)) == (1, ARRIVAL.total_seconds())
+
+
+def test_who_calls_again_and_is_not_answered_calls_staff_again(tmp_path: Path) -> None:
+    """When all were told and five minutes are over; not sooner, not for a machine, not once answered."""
+    ladders = read(HOOKS + STEPS + ON_SITE, tmp_path)
+    later = SINCE + timedelta(minutes=6)
+    anew = judged(ladders, 361, last_at=later)
+    assert (anew.round, anew.since) == (2, SINCE + timedelta(seconds=361))
+    assert judged(ladders, 361, last_at=SINCE + timedelta(minutes=4)).round == 1
+    assert judged(ladders, 361, last_at=later, alarm_class="technical").round == 1
+    assert judged(ladders, 361, last_at=later, handling="acknowledged").round == 1
+    slow = read(HOOKS + STEPS + '[[ladder.step]]\nafter = "10m"\nto = "one"\n', tmp_path)
+    assert judged(slow, 361, last_at=later).round == 1
+
+
+def test_a_rota_with_hours_of_nobody_is_told(tmp_path: Path) -> None:
+    """A rota whose shifts all have periods may be nobody at some hour."""
+    work = '[period.work]\ndays = "Mon-Fri"\nfrom = "08:00"\nto = "18:00"\n'
+    shift = '[[rota.m]]\nduring = "work"\nto = "one"\n'
+    always = '[[rota.m]]\nto = "two"\n'
+    ladder = '[[ladder]]\nname = "x"\n[[ladder.step]]\nto = "m"\n'
+    assert read(HOOKS + work + shift + ladder, tmp_path).gaps() == ["m"]
+    assert read(HOOKS + work + shift + always + ladder, tmp_path).gaps() == []
 
 
 def test_a_drill_is_told_to_own_staff_alone(tmp_path: Path) -> None:
