@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 from psycopg import AsyncConnection
 
 from ops.duty import run_desk
@@ -26,6 +26,10 @@ ON_THE_SESSIONS_LOOP = pytest.mark.asyncio(loop_scope="session")
 
 USUAL: ViewportSize = {"width": 1366, "height": 768}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+
+PATIENCE_MS = 15_000
+"""How long the page may take over what has no limit of its own: two cores run three tests at once."""
+expect.set_options(timeout=PATIENCE_MS)
 
 COUNT_SOUNDS = """
     window.sounds = 0;
@@ -84,7 +88,7 @@ async def opened(
     context = await browser.new_context(viewport=size, timezone_id="America/New_York")
     await context.add_init_script(COUNT_SOUNDS)
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE_MS)
     broken: list[str] = []
     page.on("pageerror", lambda error: broken.append(str(error)))
     page.on(

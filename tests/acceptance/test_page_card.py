@@ -165,6 +165,7 @@ async def test_an_alarm_is_handled_by_the_keyboard_alone(desk: Desk, page: Page)
     await act(page, "d")
     await page.keyboard.type("jd1 网格员")  # letters and digits that are typed are no orders
     await act(page, "Enter")
+    await expect(page.locator("#dialog")).to_be_hidden()  # the stream may tell of it before the answer does
     await expect(page.locator("#card .state")).to_contain_text("已派人 jd1 网格员")
     await expect(line(page, alarm_id).locator(".limit")).to_contain_text("到场还剩")
     await act(page, "v")
@@ -272,6 +273,7 @@ async def test_an_alarm_is_assigned_and_noted(desk: Desk, page: Page) -> None:
     await act(page, "j", "g")
     await page.locator("#to").fill("李强")
     await act(page, "Enter")
+    await expect(page.locator("#dialog")).to_be_hidden()
     await expect(line(page, alarm_id)).to_contain_text("交给 李强")
     await act(page, "Enter", "n", "Enter")
     await expect(page.locator("#dialog")).to_be_visible()

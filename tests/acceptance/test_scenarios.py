@@ -60,7 +60,7 @@ unregistered = 0.2
 DAMAGES = {
     "DELETE FROM heartbeats WHERE ts = (SELECT max(ts) FROM heartbeats)": "lost",
     "UPDATE vitals SET hr = spo2, spo2 = hr WHERE hr <> spo2": "other_values",
-    "UPDATE heartbeats SET ts = ts + interval '433 seconds'": "other_times",
+    "UPDATE heartbeats SET ts = ts + interval '433 seconds 433 microseconds'": "other_times",
     "UPDATE alarms SET count = count + 1000 WHERE kind = 'sos'": "too_many",
     "UPDATE alarms SET drill = true WHERE kind = 'sos'": "hidden",
     "UPDATE alarms SET closed_by = 'carebell' WHERE closed_by = '值班员'": "hidden",
