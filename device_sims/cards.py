@@ -7,15 +7,15 @@ import random
 from dataclasses import dataclass
 
 REGIONS = {
-    "430602": "岳阳市岳阳楼区",
-    "430602001": "岳阳楼街道",
-    "430602002": "三眼桥街道",
-    "430602003": "吕仙亭街道",
-    "430602004": "金鹗山街道",
-    "430602005": "东茅岭街道",
-    "430602006": "五里牌街道",
+    "430602": ("岳阳市岳阳楼区", 29.372, 113.129),
+    "430602001": ("岳阳楼街道", 29.384, 113.094),
+    "430602002": ("三眼桥街道", 29.366, 113.112),
+    "430602003": ("吕仙亭街道", 29.359, 113.093),
+    "430602004": ("金鹗山街道", 29.368, 113.135),
+    "430602005": ("东茅岭街道", 29.377, 113.116),
+    "430602006": ("五里牌街道", 29.391, 113.124),
 }
-"""Administrative codes of the town and their names; a prefix is the parent."""
+"""Administrative codes of the town, their names, and about where they lie: degrees north, degrees east."""
 
 _STREETS = ("巴陵中路", "德胜南路", "东茅岭路", "金鹗东路", "南湖大道", "建湘路", "求索路", "竹荫街")
 _SURNAMES = "李王张刘陈杨黄周吴彭易罗谢邓何许"
@@ -64,7 +64,7 @@ def card(rng: random.Random, region: str, year: int) -> PersonCard:
     """Draw a person who lives in `region`; `year` is the present one."""
     sex = rng.choice(("female", "female", "male"))
     surname = rng.choice(_SURNAMES)
-    street = REGIONS[region] if len(region) > len("430602") else ""
+    street = REGIONS[region][0] if len(region) > len("430602") else ""
     return PersonCard(
         name=surname + rng.choice(_GIVEN[sex]),
         birth_year=year - rng.randint(66, 93),

@@ -12,19 +12,11 @@ from typing import Any, Final
 import psycopg
 from psycopg.types.json import Jsonb
 
+from device_sims.cards import REGIONS
 from schemas.alarms import KINDS, Class
 
 NOW: Final = datetime(2026, 10, 20, 10, 24, tzinfo=timezone(timedelta(hours=8)))
 DAYS: Final = 14
-REGIONS: Final = {
-    "430602": ("岳阳市岳阳楼区", 29.372, 113.129),
-    "430602001": ("岳阳楼街道", 29.384, 113.094),
-    "430602002": ("三眼桥街道", 29.366, 113.112),
-    "430602003": ("吕仙亭街道", 29.359, 113.093),
-    "430602004": ("金鹗山街道", 29.368, 113.135),
-    "430602005": ("东茅岭街道", 29.377, 113.116),
-    "430602006": ("五里牌街道", 29.391, 113.124),
-}
 STREETS: Final = [region for region in REGIONS if len(region) > len("430602")]
 OUT: Final = "430602003"
 STAFF: Final = ("王芳", "李强", "陈静")

@@ -140,10 +140,14 @@ function shown() {
 
 // -------------------------------------------------------------------------------------------------- what is done
 
-function moved(alarm) {
-  const isOpen = alarm.handling !== "closed" && !alarm.suppressed && !isShelved(alarm);
-  const leaves = !isOpen && Boolean(known.get(alarm.alarm_id));
-  if (isOpen) known.put(alarm); else known.remove(alarm.alarm_id, alarm.version);
+function isOpen(alarm) {
+  return alarm.handling !== "closed" && !alarm.suppressed && !isShelved(alarm);
+}
+
+// The alarm after a move and as it was `before`: by now the feed may have told of the move, before its answer came.
+function moved(alarm, before) {
+  const leaves = isOpen(before) && !isOpen(alarm);
+  if (isOpen(alarm)) known.put(alarm); else known.remove(alarm.alarm_id, alarm.version);
   if (alarm.alarm_id === card.id) if (leaves) card.hide(); else card.update(alarm);
   const isClosed = leaves && alarm.handling === "closed";   // one touch closes: what was closed is said
   tell(isClosed ? `已关闭：${alarm.kind_zh} ${alarm.person || alarm.device}（${alarm.outcome_zh}），可在“已关闭”里重新打开` : "");

@@ -21,8 +21,8 @@ export function verbsOf(alarm) {
 }
 
 export class Hands {
-  // Carries out what buttons and keys say: `ask(alarm, verb, zh)` opens the dialog, `moved(alarm)` shows an alarm as
-  // it is after a move, `failed(alarm, error)` says why there was none.
+  // Carries out what buttons and keys say: `ask(alarm, verb, zh)` opens the dialog, `moved(alarm, before)` shows an alarm
+  // as it is after a move, `failed(alarm, error)` says why there was none.
   constructor({ ask, moved, failed }) {
     Object.assign(this, { ask, moved, failed });
   }
@@ -54,7 +54,7 @@ export class Hands {
 
   async move(alarm, code, said) {
     const after = await call(`alarms/${alarm.alarm_id}/${code}`, said);
-    this.moved(after);
+    this.moved(after, alarm);
     return after;
   }
 }

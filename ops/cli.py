@@ -44,7 +44,9 @@ class _Nouns(Mapping[str, Any]):
         module, _, attribute = NOUNS[name].partition(":")
         found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
-            return get_group(found)
+            group = get_group(found)
+            group.name = name  # the help lists it by this
+            return group
         alone = typer.Typer(add_completion=False)
         alone.command(name)(found)
         return get_command(alone)

@@ -13,7 +13,7 @@ from store import registry
 
 app = typer.Typer(no_args_is_help=True, help="Name administrative codes and list those in use.")
 
-_LISTED = ("region", "name", "parent", "parent_name", "devices")
+_LISTED = ("region", "name", "parent", "parent_name", "lat", "lon", "devices")
 
 
 @app.command("import")
@@ -25,7 +25,8 @@ def import_(
 ) -> None:
     """Import names of codes from CSV: all of the file, or with any error nothing of it.
 
-    Columns: region, name (or 行政区划, 名称). A code has 6, 9 or 12 digits; a prefix is the parent.
+    Columns: region, name, lat, lon (or 行政区划, 名称, 纬度, 经度). A code has 6, 9 or 12 digits; a prefix is
+    the parent. Degrees in WGS 84 put a code on the map of the boards; a file may leave them out.
 
     Example: carebell region import regions.csv
     """

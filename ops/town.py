@@ -29,7 +29,10 @@ async def enter(connection: AsyncConnection, town: Town | District) -> int:
     queries = load("registry")
     known = {device for (device,) in await _rows(connection, load("verify")["known"], {})}
     entries = [_entry(each) for each in town.registrations if each.device not in known]
-    regions = [{"region": region, "name": name} for region, name in REGIONS.items()]
+    regions = [
+        {"region": region, "name": name, "lat": lat, "lon": lon}
+        for region, (name, lat, lon) in REGIONS.items()
+    ]
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.executemany(queries["enter_region"], regions)
         await cursor.executemany(queries["enter_device"], entries)

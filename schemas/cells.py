@@ -18,6 +18,11 @@ OLDEST_BIRTH: Final = 1900
 LONGEST_HEARTBEAT: Final = 7 * 86_400
 """Seconds: a device that says nothing for longer cannot be watched."""
 
+NORTH: Final = (3.0, 54.0)
+EAST: Final = (73.0, 136.0)
+"""Degrees between which all of China lies; so a place whose numbers were swapped lies outside."""
+_DEGREES: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,12})?")
+
 _FORMULA: Final = frozenset("=+-@\t\r")
 _SPACES: Final = " \xa0\u3000"
 MOST_ALIASES: Final = 8
@@ -93,6 +98,17 @@ def region(cell: str) -> str:
         raise ValueError(f"{_quote(value)} is no administrative code: 6, 9 or 12 digits")
     if not _PROVINCE.match(value):
         raise ValueError(f"{value} is no administrative code: {value[:2]} is none of China's provinces")
+    return value
+
+
+def degrees(cell: str, bounds: tuple[float, float]) -> str:
+    """Return degrees with decimals as they were written, or "" for none; refuses those beyond the bounds."""
+    value = text(cell)
+    if value and not _DEGREES.fullmatch(value):
+        raise ValueError(f"{_quote(value)} is no degrees with decimals, as 29.3570")
+    least, most = bounds
+    if value and not least <= float(value) <= most:
+        raise ValueError(f"{value} lies outside China, {least:g} to {most:g}: are the two swapped?")
     return value
 
 

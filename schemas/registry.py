@@ -50,13 +50,25 @@ def _values(*names: str) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
     return lambda read: tuple(read.get(name) for name in names)
 
 
+_region_values = _values("region", "name", "lat", "lon")
+
+
+def _region_row(read: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the values of a code; raises ValueError if its place is half there."""
+    if bool(read.get("lat")) != bool(read.get("lon")) or ("lat" in read) != ("lon" in read):
+        raise ValueError("lat and lon make a place together: give both or neither")
+    return _region_values(read)
+
+
 REGIONS: Final = Kind(
     "region",
     (
         Column("region", "行政区划", cells.region, required=True),
         Column("name", "名称", cells.text, required=True),
+        Column("lat", "纬度", partial(cells.degrees, bounds=cells.NORTH)),
+        Column("lon", "经度", partial(cells.degrees, bounds=cells.EAST)),
     ),
-    _values("region", "name"),
+    _region_row,
 )
 
 DEVICES: Final = Kind(

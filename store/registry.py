@@ -124,12 +124,14 @@ class PersonCard(BaseModel):
 
 
 class Region(BaseModel):
-    """An administrative code, its parent, and how many devices are registered there."""
+    """An administrative code, its parent, where it lies in degrees, and how many devices it has."""
 
     region: str
     name: str
     parent: str | None
     parent_name: str
+    lat: float | None
+    lon: float | None
     devices: int
 
 

@@ -5,6 +5,8 @@ Each answers request by request by a script: a status, or what a bad receiver do
 
 import asyncio
 import json
+import ssl
+from base64 import b64decode
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -133,16 +135,25 @@ class Letter:
 
 
 class MailReceiver(Listener):
-    """An SMTP server, without TLS, that takes mail or answers one word of the client's as it is told."""
+    """An SMTP server that takes mail or answers one word of the client's as it is told."""
 
-    def __init__(self, **replies: str | type[Hang] | type[Dribble]) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        starttls: ssl.SSLContext | None = None,
+        /,
+        **replies: str | type[Hang] | type[Dribble],
+    ) -> None:
         """Reply by verb, data="554 no", or to an address, "rcpt a@b.cn"; to others as a good server does."""
-        super().__init__()
+        super().__init__(tls)
+        self.starttls = starttls
         self.replies = replies
         self.letters: list[Letter] = []
         self.hung_up = 0
         """Times that a client had enough of dribbling."""
         self.verbs: list[str] = []
+        self.login = ""
+        """User name and password that came last."""
 
     async def heard(self, count: int) -> list[Letter]:
         """Wait until so many letters have come, and return them."""
@@ -181,19 +192,34 @@ class _Talk:
         await self._writer.drain()
 
     async def obey(self, verb: str, rest: str) -> bool:
-        said = "250 ok"
-        if verb == "mail":
+        said, whole = "250 ok", verb
+        if verb == "ehlo":
+            more = ["STARTTLS"] if self._may_be_secret() else []
+            said = "\r\n".join(["250-mail.test", *(f"250-{each}" for each in more), "250 AUTH PLAIN"])
+        elif verb == "starttls" and self._may_be_secret():
+            await self.answer("220 go on", verb)
+            await self._writer.start_tls(self._server.starttls or ssl.SSLContext())
+            return True
+        elif verb == "auth":
+            self._server.login = b64decode(rest.removeprefix("PLAIN ")).decode()
+            said = "235 welcome"
+        elif verb == "mail":
             self._sender, self._to = rest[6:].partition(">")[0], []
         elif verb == "rcpt":
-            self._to.append(rest[4:].partition(">")[0])
+            address = rest[4:].partition(">")[0]
+            whole = f"rcpt {address}" if f"rcpt {address}" in self._server.replies else verb
+            if str(self._server.replies.get(whole, said)).startswith("250"):
+                self._to.append(address)
         elif verb == "data" and "data" not in self._server.replies:
             await self.answer("354 go on", "go")
             await self._take()
         elif verb == "quit":
             said = "221 bye"
-        whole = f"{verb} {self._to[-1]}" if verb == "rcpt" else verb
-        await self.answer(said, whole if whole in self._server.replies else verb)
+        await self.answer(said, whole)
         return verb != "quit"
+
+    def _may_be_secret(self) -> bool:
+        return self._server.starttls is not None and not self._writer.get_extra_info("sslcontext")
 
     async def _take(self) -> None:
         raw = b""

@@ -18,6 +18,8 @@ from schemas.settings import BrokerSettings
 
 PATIENCE: Final = 10.0
 """Seconds that one delivery may take, whatever the receiver does."""
+LOOKUPS: Final = 8
+"""Threads for the names of each recipient: a lookup that hangs goes on for a minute after it was given up."""
 
 
 class Channel(Protocol):
@@ -41,7 +43,9 @@ class Channels:
         self._ways: dict[str, Channel] = {}
 
     async def __aenter__(self) -> Self:
-        """Make the ways; none is tried."""
+        """Make the ways; none is tried. The loop gets threads for names, enough for all lookups to hang."""
+        names = ThreadPoolExecutor(LOOKUPS * (1 + len(self.ladders.recipient)), thread_name_prefix="names")
+        asyncio.get_running_loop().set_default_executor(names)
         boxes = sum(isinstance(each, Mailbox) for each in self.ladders.recipient.values())
         self._threads = ThreadPoolExecutor(2 * boxes + 1, thread_name_prefix="mail")
         self._client = make_client()

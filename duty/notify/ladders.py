@@ -116,6 +116,8 @@ class Climbing(BaseModel):
     alarm_id: int
     round: int
     since: datetime
+    next_at: datetime
+    """When it was to be looked at; what was due before had its look."""
     last_at: datetime
     """The newest activation."""
     alarm_class: Class
@@ -213,8 +215,9 @@ class Ladders(_Part):
     def judge(self, alarm: Climbing, at: datetime, arrival: timedelta) -> Verdict:
         """Say who is to be told of an alarm at `at`; `arrival` is the limit of its region.
 
-        The ladder is the first one for it when the round began. Steps that were due before are told again
-        here: the database knows what was.
+        The ladder is the first one for it when the round began. A step that is due now goes to who is on call
+        now, for its own moment may lie in an earlier shift if all desks were away. One that was due before is
+        told again as it was then: the database knows who has heard of it.
         """
         ladder = self._ladder(alarm)
         if ladder is None or alarm.hidden:
@@ -230,7 +233,7 @@ class Ladders(_Part):
             elif alarm.needs(step.when):
                 due += [
                     Due(number, name, UNLESS[step.when])
-                    for name in self.on_call(step.to, moment)
+                    for name in self.on_call(step.to, at if moment >= alarm.next_at else moment)
                     if self.recipient[name].drills or not alarm.drill
                 ]
         anew = _next_round(ladder, alarm, at, calls=calls)

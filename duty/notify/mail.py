@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from functools import partial
 from typing import Final
 
 from duty.notify import words
@@ -22,6 +23,8 @@ from duty.notify.hooks import key_of
 from duty.notify.notices import Notice
 from duty.notify.recipients import Mailbox
 
+REMEMBERED: Final = 10_000
+"""Notices that some addresses took and others refused: so many are known, and sent to the others alone."""
 _PERMANENT: Final = 500
 """From this reply on a server will say so again."""
 
@@ -37,16 +40,28 @@ class Mail:
         self._threads = threads
         self._desk_url = desk_url
         self._timeout = timeout
+        self._took: dict[str, set[str]] = {}
+        """By key of a notice that some addresses refused: which ones have it."""
 
     async def send(self, notices: Sequence[Notice]) -> Answer:
-        """Send, and say what came of it; cancelled, it hangs up."""
+        """Send to each address what it does not have yet, and say what came of it; cancelled, it hangs up."""
+        untold: dict[tuple[Notice, ...], list[str]] = {}
+        for address in self._recipient.to:
+            missing = tuple(each for each in notices if address not in self._took.get(each.key, ()))
+            untold.setdefault(missing, []).append(address)
+        untold.pop((), None)
+        answers = [await self._send(missing, addresses) for missing, addresses in untold.items()]
+        return next((answer for answer in answers if not answer.is_sent), TAKEN)
+
+    async def _send(self, notices: Sequence[Notice], addresses: list[str]) -> Answer:
         line = _Line(self._recipient, self._timeout)
         message = compose(self._recipient, notices, self._desk_url)
+        refused = {}
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, line.deliver, message)
+            deliver = partial(line.deliver, message, addresses)
+            refused = await asyncio.get_running_loop().run_in_executor(self._threads, deliver)
         except smtplib.SMTPRecipientsRefused as error:
-            codes = [code for code, _ in error.recipients.values()]
-            return Answer(f"SMTP {codes[0]}: not every address takes it", min(codes) >= _PERMANENT)
+            refused = error.recipients
         except smtplib.SMTPResponseException as error:
             said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else ""
             return Answer(self._safe(f"SMTP {error.smtp_code}: {said}"), error.smtp_code >= _PERMANENT)
@@ -54,7 +69,20 @@ class Mail:
             return Answer(self._safe(f"{type(error).__name__}: {error}"))
         finally:
             line.hang_up()
-        return TAKEN
+        if not refused:
+            self._remember(notices, addresses)
+            return TAKEN
+        self._remember(notices, [address for address in addresses if address not in refused])
+        codes = [code for code, _ in refused.values()]
+        return Answer(f"SMTP {codes[0]}: not every address takes it", min(codes) >= _PERMANENT)
+
+    def _remember(self, notices: Sequence[Notice], addresses: list[str]) -> None:
+        for notice in notices:
+            took = self._took.pop(notice.key, set()) | set(addresses)
+            if set() < took < set(self._recipient.to):
+                self._took[notice.key] = took
+        while len(self._took) > REMEMBERED:
+            del self._took[next(iter(self._took))]
 
     def _safe(self, said: str) -> str:
         return safe(said, self._recipient.secrets())
@@ -70,8 +98,11 @@ class _Line:
         """The same connection once more: whatever TLS makes of the first one, this one can end it."""
         self._over = False
 
-    def deliver(self, message: EmailMessage) -> None:
-        """Bring a message to the server, over TLS unless the file says otherwise."""
+    def deliver(self, message: EmailMessage, addresses: list[str]) -> dict[str, tuple[int, bytes]]:
+        """Bring a message to the server, over TLS unless the file says otherwise; return who refused it.
+
+        Raises smtplib.SMTPException, OSError or ValueError if nobody has it.
+        """
         box = self._recipient
         line = socket.create_connection((box.host, box.port), self._timeout)
         self._end = line.dup()
@@ -86,9 +117,7 @@ class _Line:
                 client.starttls(context=secure)
             if box.username:
                 client.login(box.username, box.password.get_secret_value())
-            refused = client.send_message(message, from_addr=box.sender, to_addrs=list(box.to))
-            if refused:  # somebody was not told: all get the mail again, under the same Message-ID
-                raise smtplib.SMTPRecipientsRefused(refused)
+            return client.send_message(message, from_addr=box.sender, to_addrs=addresses)
 
     def hang_up(self) -> None:
         """End it, whatever it waits for."""

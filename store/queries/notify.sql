@@ -42,7 +42,7 @@ LIMIT %(most)s
 FOR UPDATE OF e SKIP LOCKED
 
 -- name: due
-SELECT e.alarm_id, e.round, e.since, a.last_at, a.class AS alarm_class, a.kind, a.drill, a.handling,
+SELECT e.alarm_id, e.round, e.since, e.next_at, a.last_at, a.class AS alarm_class, a.kind, a.drill, a.handling,
        coalesce(d.region, substring(d.device FROM '^[?]area:([0-9]+)$'), '') AS region,
        a.closed_at IS NOT NULL AS closed, a.handling = 'arrived' AS arrived,
        a.suppressed IS NOT NULL OR a.shelved_until IS NOT NULL AS hidden

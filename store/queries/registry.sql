@@ -2,8 +2,9 @@
 -- (stage_*), see in the temporary view `wanted` what it would change, and write that in one transaction.
 
 -- name: enter_region
-INSERT INTO regions (region, name) VALUES (%(region)s, %(name)s)
-ON CONFLICT (region) DO UPDATE SET name = excluded.name
+INSERT INTO regions (region, name, lat, lon) VALUES (%(region)s, %(name)s, %(lat)s, %(lon)s)
+ON CONFLICT (region) DO UPDATE SET
+    name = excluded.name, lat = coalesce(regions.lat, excluded.lat), lon = coalesce(regions.lon, excluded.lon)
 
 -- name: enter_device
 -- A device with the person behind it and the contacts to call, in one statement.
@@ -48,10 +49,15 @@ SELECT set_config('work_mem', '64MB', false),
        set_config('idle_in_transaction_session_timeout', '3s', false)
 
 -- name: stage_region
-CREATE TEMPORARY TABLE staged (line integer, key text, name text);
+CREATE TEMPORARY TABLE staged (line integer, key text, name text, lat text, lon text);
 CREATE TEMPORARY VIEW wanted AS
-SELECT s.key AS region, s.name, r.region IS NULL AS is_new, s.name <> r.name AS changes, false AS moves
-FROM staged s LEFT JOIN regions r ON r.region = s.key
+SELECT w.*, (name, lat, lon) IS DISTINCT FROM (old_name, old_lat, old_lon) AS changes, false AS moves
+FROM (
+    SELECT s.key AS region, r.region IS NULL AS is_new, s.name, r.name AS old_name, r.lat AS old_lat, r.lon AS old_lon,
+           CASE WHEN s.lat IS NULL THEN r.lat ELSE nullif(s.lat, '')::float8 END AS lat,
+           CASE WHEN s.lon IS NULL THEN r.lon ELSE nullif(s.lon, '')::float8 END AS lon
+    FROM staged s LEFT JOIN regions r ON r.region = s.key
+) w
 
 -- name: stage_device
 CREATE TEMPORARY TABLE staged (
@@ -169,8 +175,8 @@ GROUP BY s.region
 ORDER BY s.region LIMIT %(limit)s
 
 -- name: write_region
-INSERT INTO regions (region, name) SELECT region, name FROM wanted WHERE is_new OR changes
-ON CONFLICT (region) DO UPDATE SET name = excluded.name
+INSERT INTO regions (region, name, lat, lon) SELECT region, name, lat, lon FROM wanted WHERE is_new OR changes
+ON CONFLICT (region) DO UPDATE SET name = excluded.name, lat = excluded.lat, lon = excluded.lon
 
 -- name: number_new_devices
 -- Numbers are taken once, however often the writing begins anew: the engine has a place for every number up to the highest.
@@ -337,7 +343,7 @@ WITH used AS (
     UNION SELECT left(region, n) FROM used, unnest(ARRAY[6, 9, 12]) n WHERE n <= length(region)
 )
 SELECT c.region, coalesce(r.name, '') AS name, nullif(left(c.region, length(c.region) - 3), left(c.region, 3)) AS parent,
-       coalesce(o.name, '') AS parent_name, coalesce(u.devices, 0) AS devices
+       coalesce(o.name, '') AS parent_name, r.lat, r.lon, coalesce(u.devices, 0) AS devices
 FROM codes c LEFT JOIN regions r ON r.region = c.region LEFT JOIN used u ON u.region = c.region
 LEFT JOIN regions o ON o.region = left(c.region, length(c.region) - 3) AND length(c.region) > 6
 ORDER BY c.region LIMIT %(limit)s

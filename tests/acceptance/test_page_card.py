@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from duty import users
 from duty.access import Role
@@ -185,6 +185,25 @@ async def test_an_alarm_is_handled_by_the_keyboard_alone(desk: Desk, page: Page)
     await expect(page.locator("#card")).to_be_hidden()
     await act(page, "?")
     await expect(page.locator("#keys")).to_be_visible()
+
+
+async def test_a_move_whose_answer_comes_after_its_event_is_a_move_all_the_same(
+    desk: Desk, page: Page
+) -> None:
+    """The stream may be quicker than the answer: the card goes nonetheless, and what was closed is said."""
+    alarm_id = await raise_for(desk)
+
+    async def late(route: Route) -> None:
+        answer = await route.fetch()
+        await expect(line(page, alarm_id)).to_have_count(0)
+        await route.fulfill(response=answer)
+
+    await page.route("**/close", late)
+    await line(page, alarm_id).locator(".kind").click()
+    await act(page, "a")
+    await page.locator("#card .outcomes button", has_text="报平安").click()
+    await expect(page.locator("#card")).to_be_hidden()
+    await expect(page.locator("#message")).to_contain_text("已关闭：紧急呼叫 张桂英（报平安）")
 
 
 async def test_the_sound_repeats_until_somebody_acknowledges(desk: Desk, page: Page) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import io
 import json
+import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -247,8 +248,9 @@ def state(engine: Engine) -> dict[str, list[Any]]:
 class Listener:
     """A TCP server on a free port of 127.0.0.1, for a block, that leaves nothing open at its end."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         """Listen when the block begins."""
+        self._tls = tls
         self.port = 0
         self.connections = 0
         self._talks: set[asyncio.Task[None]] = set()
@@ -260,7 +262,7 @@ class Listener:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -185,6 +185,23 @@ async def test_a_device_that_registered_itself_becomes_a_registered_one(url: str
     assert await wearers(url) == [("BELL-1", "YY-1"), ("BELL-2", "YY-2"), ("BELL-3", None)]
 
 
+async def test_a_code_is_put_on_the_map_and_stays_there(url: str) -> None:
+    """Degrees are taken, left by files without them, emptied by empty cells; half a place is refused."""
+    where = "SELECT name, lat, lon FROM regions"
+    await imported(url, REGIONS, "region,name,lat,lon\n430602,岳阳楼区,29.372,113.129\n")
+    assert await tuples(url, where) == [("岳阳楼区", 29.372, 113.129)]
+    summary = await imported(url, REGIONS, "region,name\n430602,岳阳楼\n")
+    assert (summary.new, summary.changed) == (0, 1)
+    assert await tuples(url, where) == [("岳阳楼", 29.372, 113.129)]
+    assert (
+        await imported(url, REGIONS, "行政区划,名称,纬度,经度\n430602,岳阳楼,29.372,113.129\n")
+    ).changed == 0
+    for half in ("region,name,lat\n430602,岳阳楼,29.4\n", "region,name,lat,lon\n430602,岳阳楼,29.4,\n"):
+        assert "give both or neither" in (await imported(url, REGIONS, half)).errors[0].said
+    assert (await imported(url, REGIONS, "region,name,lat,lon\n430602,岳阳楼,,\n")).changed == 1
+    assert await tuples(url, where) == [("岳阳楼", None, None)]
+
+
 async def test_codes_without_a_name_are_taken_with_a_warning(url: str) -> None:
     """The warning lists the codes with a line each, and says how they are named."""
     await imported(url, REGIONS, "region,name\n430602,岳阳楼区\n")

@@ -81,7 +81,13 @@ def test_the_commands_list_and_show(shell: Shell, database: Database) -> None:
     for word in ("张桂英", "高血压", "张强", "儿子", "BELL-1"):
         assert word in shown
     assert shell.json("region", "list") == [
-        {"region": region, "name": "", "parent": parent, "parent_name": "", "devices": devices}
+        {
+            **dict.fromkeys(("name", "parent_name"), ""),
+            **dict.fromkeys(("lat", "lon")),
+            "region": region,
+            "parent": parent,
+            "devices": devices,
+        }
         for region, parent, devices in (
             ("430602", None, 1),
             ("430602001", "430602", 1),

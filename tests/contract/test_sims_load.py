@@ -39,12 +39,11 @@ from ops.parts import Broker, mosquitto_broker
 from schemas.errors import FatalError, UsageError, WeatherError
 from schemas.settings import BrokerSettings, Settings
 from schemas.topics import parse
+from tests.authority import Authority
 from tests.contract.kit import WAIT, Listener, until
-from tests.contract.test_tls import Authority, authority, tls_mosquitto
+from tests.contract.test_tls import tls_mosquitto
 from tests.fake_broker import CONNACK, PINGRESP, Talk, disconnection
 from tests.mqtt import Client
-
-__all__ = ["authority"]
 
 DEVICES = 200
 LITTLE = Load(devices=20, seconds=0.3, rate=600.0, channel="heartbeat")

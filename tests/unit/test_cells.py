@@ -19,6 +19,11 @@ def notes(cell: str) -> str:
     return cells.several_lines(cell, 1000)
 
 
+def north(cell: str) -> str:
+    """Read degrees north."""
+    return cells.degrees(cell, cells.NORTH)
+
+
 @pytest.mark.parametrize(
     ("read", "cell", "value"),
     [
@@ -58,6 +63,9 @@ def notes(cell: str) -> str:
         (cells.heartbeat_seconds, "60", 60),
         (cells.heartbeat_seconds, "604800", 604_800),
         (cells.heartbeat_seconds, " ", 0),
+        (north, " 29.3570 ", "29.3570"),
+        (north, "29", "29"),
+        (north, "", ""),
     ],
 )
 def test_a_cell_is_read(read: Read, cell: str, value: str | int) -> None:
@@ -122,6 +130,11 @@ def test_a_cell_is_read(read: Read, cell: str, value: str | int) -> None:
         (cells.heartbeat_seconds, "604801", "1 to 604800"),
         (cells.heartbeat_seconds, "1.5", "whole number"),
         (cells.heartbeat_seconds, "9" * 99, "whole number"),
+        (north, "113.129", "outside China, 3 to 54: are the two swapped"),
+        (north, "1e1", "no degrees with decimals"),
+        (north, "29°21′N", "no degrees with decimals"),
+        (north, "nan", "no degrees with decimals"),
+        (north, "９", "no degrees with decimals"),
     ],
 )
 def test_a_cell_is_refused_with_a_reason(read: Read, cell: str, says: str) -> None:

@@ -47,7 +47,8 @@ def refusal(text: str, directory: Path) -> str:
 def alarm(**other: Any) -> Climbing:  # noqa: ANN401 - of several types
     """Return a call for help that nobody has acknowledged."""
     values = {
-        "alarm_id": 1, "round": 1, "since": SINCE, "last_at": SINCE, "alarm_class": "life", "kind": "sos",
+        "alarm_id": 1, "round": 1, "since": SINCE, "next_at": SINCE, "last_at": SINCE,
+        "alarm_class": "life", "kind": "sos",
         "region": "430602", "drill": False, "handling": "unacknowledged", "closed": False, "arrived": False,
         "hidden": False,
     }  # fmt: skip
@@ -177,13 +178,16 @@ def test_a_calendar_knows_holidays_and_worked_saturdays() -> None:
     assert [feast.covers(clock(each)) for each in times] == [False, True, True]
 
 
-def test_a_rota_tells_who_is_on_call_when_the_step_is_due(tmp_path: Path) -> None:
-    """Not when it is looked: looking again later tells nobody else."""
+def test_a_rota_tells_who_is_on_call_when_the_step_is_told(tmp_path: Path) -> None:
+    """Looking again tells nobody else; what was due while all desks were away meets the shift of now."""
     text = HOOKS + '[period.day]\nfrom = "06:00"\nto = "16:01"\n'
     text += '[[rota.boss]]\nduring = "day"\nto = ["one", "two"]\n[[rota.boss]]\nto = "three"\n'
     text += '[[ladder]]\nname = "x"\n[[ladder.step]]\nto = ["boss", "one"]\n[[ladder.step]]\nto = "boss"\n'
     ladders = read(text, tmp_path)
-    assert told(judged(ladders, 3600)) == [(1, "one"), (1, "two"), (2, "three")]
+    assert told(judged(ladders, 0)) == [(1, "one"), (1, "two")]
+    again = judged(ladders, 60, next_at=SINCE + timedelta(seconds=60))
+    assert told(again) == [(1, "one"), (1, "two"), (2, "three")]
+    assert told(judged(ladders, 3600)) == [(1, "three"), (1, "one"), (2, "three")]
 
 
 def test_again_begins_the_next_round(tmp_path: Path) -> None:
