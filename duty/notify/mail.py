@@ -24,7 +24,7 @@ from duty.notify.notices import Notice
 from duty.notify.recipients import Mailbox
 
 REMEMBERED: Final = 10_000
-"""Notices that some addresses took and others refused: so many are known, and sent to the others alone."""
+"""Notices that some addresses took and others did not: so many are known, and sent to the others alone."""
 _PERMANENT: Final = 500
 """From this reply on a server will say so again."""
 
@@ -41,7 +41,7 @@ class Mail:
         self._desk_url = desk_url
         self._timeout = timeout
         self._took: dict[str, set[str]] = {}
-        """By key of a notice that some addresses refused: which ones have it."""
+        """By key of a notice that is not sent to all: which addresses have it."""
 
     async def send(self, notices: Sequence[Notice]) -> Answer:
         """Send to each address what it does not have yet, and say what came of it; cancelled, it hangs up."""
@@ -51,7 +51,11 @@ class Mail:
             untold.setdefault(missing, []).append(address)
         untold.pop((), None)
         answers = [await self._send(missing, addresses) for missing, addresses in untold.items()]
-        return next((answer for answer in answers if not answer.is_sent), TAKEN)
+        if refusal := next((answer for answer in answers if not answer.is_sent), None):
+            return refusal
+        for notice in notices:
+            self._took.pop(notice.key, None)
+        return TAKEN
 
     async def _send(self, notices: Sequence[Notice], addresses: list[str]) -> Answer:
         line = _Line(self._recipient, self._timeout)
@@ -78,9 +82,7 @@ class Mail:
 
     def _remember(self, notices: Sequence[Notice], addresses: list[str]) -> None:
         for notice in notices:
-            took = self._took.pop(notice.key, set()) | set(addresses)
-            if set() < took < set(self._recipient.to):
-                self._took[notice.key] = took
+            self._took.setdefault(notice.key, set()).update(addresses)
         while len(self._took) > REMEMBERED:
             del self._took[next(iter(self._took))]
 
