@@ -17,7 +17,8 @@ export function prepareKeys({ step, open, close, current, hands, card }) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || $("board").hidden || $("keys").open) return;
     const isTyping = event.target.matches("input:not([type=checkbox]), textarea, select");
     const isPressing = event.key === "Enter" && event.target.matches("button, a, summary");
-    if (isTyping || isPressing) return;
+    const isHeld = event.repeat && !event.key.startsWith("Arrow") && !"jk".includes(event.key);   // an order is one press
+    if (isTyping || isPressing || isHeld) return;
     if (takes(event.key)) event.preventDefault();
   });
 

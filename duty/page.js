@@ -155,6 +155,7 @@ function moved(alarm, before) {
 }
 
 function failed(alarm, error) {
+  if (!desk.words) return;                // the token was refused
   tell(`${alarm.kind_zh} ${alarm.person || alarm.device}：${error.message}`);
   if (alarm.alarm_id === card.id) card.update(null);
   if (!isStreaming) load();
@@ -184,6 +185,14 @@ function cardOpened(id) {
 function cardClosed() {
   document.body.classList.remove("carded");
   history.replaceState(null, "", location.pathname + location.search);
+}
+
+// Whom a key means: never an alarm that nobody chose and nobody can have seen yet.
+function current() {
+  if (card.id !== null) return card.alarm;
+  if (!list.isUnseen()) return list.get(list.selected);
+  tell("所选的报警刚刚离开了列表，现在选中的是下一条：请看清后再按");
+  return null;
 }
 
 function step(by) {
@@ -236,6 +245,7 @@ desk.stranger = askForToken;
 function askForToken(why) {
   sessionStorage.removeItem("token");
   feed.stop();
+  for (const id of ["dialog", "keys"]) $(id).close();
   card.hide();
   list.clear();
   forgetUnstored();
@@ -277,7 +287,7 @@ addEventListener("hashchange", readAddress);
 prepareSound(() => known.callsForHelp());
 prepareDialog({ hands, parentsOf, opened: () => { news = 0; }, closed: () => list.drawSoon() });
 prepareKeys({ step, open: () => list.selected !== null && open(list.selected), close: () => card.hide(), hands, card,
-  current: () => (card.id !== null ? card.alarm : list.get(list.selected)) });
+  current });
 if (fromAddress("token")) readAddress(); else begin();
 setInterval(run, 500);
 poll();

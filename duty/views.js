@@ -1,6 +1,7 @@
 // The list on the screen: the open alarms as they are known, or those that are shelved or closed as they were read.
 // Rules of this file: drawn once a frame at most; never more than MOST lines; while a dialog stands open no line
-// moves, comes or goes.
+// moves, comes or goes, and none for a moment while the pointer is on its way to press a button; a line that was
+// selected by itself, because the one before it went, takes no order until it could be seen.
 
 import { $, call, desk, put, tell } from "./basics.js";
 import { isAsking } from "./dialog.js";
@@ -8,6 +9,7 @@ import { fillRow, makeRow, runClock } from "./rows.js";
 
 export const MOST = 300;
 const AGAIN_MS = 1500, LONGEST_LIST = 200;
+const AIM_MS = 400, LONGEST_AIM_MS = 800, UNSEEN_MS = 700;
 const CALM = { open: "现在没有未关闭的报警", shelved: "没有搁置的报警", closed: "没有已关闭的报警" };
 
 export class List {
@@ -19,12 +21,17 @@ export class List {
   #timer = 0;
   #read = [];                             // what was read of another view
   #place = 0;                             // of the selected line, in case it goes
+  #fellAt = -Infinity;                    // performance.now() when the selection fell to a line by itself
+  #aimedAt = -Infinity;                   // when the pointer moved over a button
+  #heldAt = 0;                            // since when lines wait for that; 0: they do not
+  #held = 0;
   view = "open";
   selected = null;
 
   constructor(known, hands, on) {
     [this.#known, this.#hands, this.#on] = [known, hands, on];
     for (const button of $("views").children) button.addEventListener("click", () => this.turnTo(button.dataset.view));
+    $("alarms").addEventListener("pointermove", (event) => { if (event.target.closest("button")) this.#aimedAt = performance.now(); });
   }
 
   turnTo(view) {
@@ -75,6 +82,18 @@ export class List {
     return next?.alarm ?? null;
   }
 
+  isUnseen() {
+    return performance.now() - this.#fellAt < UNSEEN_MS;
+  }
+
+  #isAimedAt() {
+    const now = performance.now(), isAimedAt = now - this.#aimedAt < AIM_MS && now - (this.#heldAt ||= now) < LONGEST_AIM_MS;
+    clearTimeout(this.#held);
+    if (isAimedAt) this.#held = setTimeout(() => this.drawSoon(), this.#aimedAt + AIM_MS - now);
+    else this.#heldAt = 0;
+    return isAimedAt;
+  }
+
   #selectedPlace(lines) {
     return lines.findIndex((row) => row.alarm.alarm_id === this.selected);
   }
@@ -92,7 +111,7 @@ export class List {
   #draw() {
     if (!desk.words) return;
     const lines = this.view === "open" ? this.#known.lines(MOST) : this.#read.map((alarm) => ({ alarm, under: false }));
-    if (isAsking()) return this.#fillOnly();
+    if (isAsking() || this.#isAimedAt()) return this.#fillOnly();
     const shown = new Set(lines.map(({ alarm }) => alarm.alarm_id)), place = this.#selectedPlace([...$("alarms").rows]);
     if (place >= 0) this.#place = place;
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.remove(); this.#rows.delete(id); }
@@ -103,10 +122,12 @@ export class List {
       fillRow(row, alarm, under);
       if (row === at) at = at.nextSibling; else $("alarms").insertBefore(row, at);
     }
-    // Where the selected line went, the next one takes its place, for the next key; not under an open card.
+    // Where the selected line went, the next one takes its place; not under an open card.
     const isGone = this.selected !== null && !shown.has(this.selected);
-    if (isGone && !this.#on.holds()) this.select(lines[Math.min(this.#place, lines.length - 1)]?.alarm.alarm_id ?? null);
-    else this.#rows.get(this.selected)?.setAttribute("aria-selected", "true");
+    if (isGone && !this.#on.holds()) {
+      this.select(lines[Math.min(this.#place, lines.length - 1)]?.alarm.alarm_id ?? null);
+      if (this.selected !== null) this.#fellAt = performance.now();
+    } else this.#rows.get(this.selected)?.setAttribute("aria-selected", "true");
     $("calm").hidden = lines.length > 0;
     put($("calm"), CALM[this.view]);
   }

@@ -1,5 +1,6 @@
 """An alarm's card on the desk's page in a real Chromium: the person, handling, keyboard, other lists."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from tests.chromium import (
     opened,
     page,
 )
-from tests.desk import AT, add_device, close_alarm, one, raise_alarm, rows
+from tests.desk import AT, TOKENS, add_device, close_alarm, one, raise_alarm, rows
 
 __all__ = ["browser", "chromium", "desk", "page"]  # fixtures
 pytestmark = [ON_THE_SESSIONS_LOOP, pytest.mark.one_edition]
@@ -204,6 +205,64 @@ async def test_a_move_whose_answer_comes_after_its_event_is_a_move_all_the_same(
     await page.locator("#card .outcomes button", has_text="报平安").click()
     await expect(page.locator("#card")).to_be_hidden()
     await expect(page.locator("#message")).to_contain_text("已关闭：紧急呼叫 张桂英（报平安）")
+
+
+ON_CHANGE = """() => new Promise((done) => new MutationObserver((_, watch) => {
+    watch.disconnect();
+    DOES
+}).observe(document.getElementById("alarms"), { childList: true }))"""
+"""Does something in the moment in which a line comes or goes."""
+PRESS_ON_CHANGE = ON_CHANGE.replace(
+    "DOES", "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true })); done();"
+)
+REST_ON_CHANGE = ON_CHANGE.replace("DOES", "done(performance.now() - movedAt);")
+
+
+async def test_a_key_means_no_alarm_that_nobody_chose(desk: Desk, page: Page) -> None:
+    """Where another one closed the selected alarm just now, the key meant for it takes up no other."""
+    chosen, following = await raise_for(desk), await raise_for(desk, "fall", "BELL-2", name="李爷爷")
+    await expect(page.locator("#alarms tr")).to_have_count(2)
+    await act(page, "j")
+    await expect(line(page, chosen)).to_have_attribute("aria-selected", "true")
+    gone = asyncio.ensure_future(page.evaluate(PRESS_ON_CHANGE))
+    await close_alarm(desk.connection, chosen, AT)
+    await gone
+    await expect(line(page, following)).to_have_attribute("aria-selected", "true")
+    await expect(page.locator("#message")).to_contain_text("请看清后再按")
+    await page.wait_for_timeout(800)
+    assert (await desk.alarm(following))["handling"] == "unacknowledged"
+    await act(page, "a")
+    await expect(line(page, following)).to_contain_text("已确认 王芳")
+
+
+async def test_no_line_moves_under_a_pointer_that_is_about_to_press(desk: Desk, page: Page) -> None:
+    """A line that would push a button away waits until the pointer rests, and comes then."""
+    other = await raise_for(desk, "low_battery", "BELL-2", name="李爷爷")
+    button = line(page, other).get_by_role("button", name="确认")
+    await expect(button).to_be_visible()
+    await page.evaluate(
+        "window.movedAt = 0; addEventListener('pointermove', () => { movedAt = performance.now(); })"
+    )
+    moved = asyncio.ensure_future(page.evaluate(REST_ON_CHANGE))
+    await button.hover()
+    alarm_id = await raise_for(desk)
+    assert await moved >= 395
+    await expect(page.locator("#alarms tr").first).to_have_attribute("data-alarm", str(alarm_id))
+
+
+async def test_a_refused_token_asks_for_another_one_also_over_a_dialog(desk: Desk, page: Page) -> None:
+    """What is asked for a verb makes room for the question who is asking."""
+    alarm_id = await raise_for(desk)
+    await line(page, alarm_id).get_by_role("button", name="确认").click()
+    await line(page, alarm_id).get_by_role("button", name="派人").click()
+    await page.locator("#to").fill("李强")
+    await page.route("**/dispatch", lambda route: route.fulfill(status=401, json={"detail_zh": "令牌已失效"}))
+    await act(page, "Enter")
+    await expect(page.locator("#dialog")).to_be_hidden()
+    await expect(page.locator("#message")).to_have_text("令牌已失效")
+    await page.locator("#token").fill(TOKENS["李强"])
+    await act(page, "Enter")
+    await expect(line(page, alarm_id)).to_contain_text("已确认 王芳")
 
 
 async def test_the_sound_repeats_until_somebody_acknowledges(desk: Desk, page: Page) -> None:
