@@ -243,6 +243,7 @@ async function begin() {
 
 desk.stranger = askForToken;
 function askForToken(why) {
+  if (!why && !$("login").hidden) return; // asked already: what it says stays
   sessionStorage.removeItem("token");
   feed.stop();
   for (const id of ["dialog", "keys"]) $(id).close();
