@@ -57,7 +57,8 @@ _FILLER: Final = b" \t\r\n\0"
 _FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
 _SENDER: Final = re.compile(rb"\x10\x01([0-9]{15})")
 """Length, key and id: how data begin, and nothing else."""
-_ALARM_KEY: Final = re.compile(rb"[\x05\x09\x0d]\x02(?=(.{4})(.{0,4}))", re.DOTALL)
+_ALARM_KEY: Final = re.compile(rb"[\x05\x09\x0d]\x02(?=(.{1,4})(.{0,4}))", re.DOTALL)
+"""The key of alarms, its word and its time; of a word that is cut the bits that came are true."""
 _MOST_BITS: Final = 4  # an alarm word has one or two
 _TIMES: Final = range(1_420_070_400, 2_524_608_000)  # 2015 to 2050, epoch seconds
 
@@ -297,6 +298,8 @@ def _rescue(notes: Notes, text: bytes, device: str, *, is_signed: bool) -> None:
         is_cut = is_signed and len(key[2]) < _WORD
         is_plain = word.bit_count() <= _MOST_BITS
         at_its_place = is_signed and key.start() == 0
+        if len(key[1]) < _WORD and not at_its_place:
+            continue
         if (is_plain and (is_sane or is_cut)) or (at_its_place and (is_plain or is_sane)):
             for event in _events(word):
                 if is_of_life(event):

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
+from schemas.sources import senml
 from schemas.sources.events import Check, EventRule
 
 _TOKEN: Final = re.compile(
@@ -76,9 +77,9 @@ def senml_pairs(payload: bytes) -> Iterator[Pair]:
         for found in pairs(part):
             here = found._replace(at=start + found.at)
             if found.name == "bn":
-                yield here._replace(value=str(found.value).rstrip(":/"))
+                yield here._replace(value=senml.holder(str(found.value)))
             elif found.name == "n":
-                name = str(found.value).replace("/", ":").rpartition(":")[2]
+                _, name = senml.apart(str(found.value))
                 yield from (each._replace(name=name) for each in early)
                 early = []
             elif found.name in _SENML_VALUES and name:

@@ -19,6 +19,8 @@ _RELATIVE: Final = 2**28
 """Seconds: what is smaller is counted from now (RFC 8428 section 4.5.3)."""
 _VERSION: Final = 10
 _APART: Final = re.compile("[:/]")
+_URN: Final = "urn:dev:"
+"""Names by RFC 9039: a component of the device stands behind an underscore."""
 _UNITS: Final = {
     **dict.fromkeys(("", "1", "count", "%", "%el", "cel", "degc", "mmhg", "mmol/l", "dbm"), (1, 0)),
     **dict.fromkeys(("beat/min", "beats/min", "beats", "bpm", "1/min", "s", "m", "lat", "lon"), (1, 0)),
@@ -71,10 +73,8 @@ def _take(
         return
     prefix, name = str(base.get("bn") or ""), str(record.get("n") or "")
     if not name or _APART.search(name):
-        whole = prefix + name
-        name = _APART.split(whole)[-1]
-        prefix = whole.removesuffix(name)
-    prefix = prefix.rstrip(":/")
+        prefix, name = apart(prefix + name)
+    prefix = holder(prefix)
     at = (number(base.get("bt")) or 0) + (number(record.get("t")) or 0)
     milliseconds = None
     if at:
@@ -86,6 +86,19 @@ def _take(
     if milliseconds is not None:
         said[TIME] = milliseconds
     said[name] = value
+
+
+def apart(whole: str) -> tuple[str, str]:
+    """Return a whole name's base and its last part; a device's by RFC 9039 is parted by an underscore."""
+    name = _APART.split(whole)[-1]
+    if whole.startswith(_URN) and whole.removesuffix(name).endswith(":"):
+        name = name.partition("_")[2] or name
+    return whole.removesuffix(name), name
+
+
+def holder(base: str) -> str:
+    """Return who a base name means."""
+    return base.rstrip(":/_" if base.startswith(_URN) else ":/")
 
 
 def _value(record: dict[str, Any], base: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON can be anything
