@@ -85,8 +85,8 @@ export async function call(path, body) {
     body: body && JSON.stringify(body),
     signal: AbortSignal.timeout(ANSWER_MS),
   }).catch(() => { throw new Refusal("与服务器失去联系"); });
-  const data = await answer.json().catch(() => ({}));
-  if (answer.status === 401 && hadToken === sessionStorage.getItem("token")) desk.stranger(hadToken ? data.detail_zh : "");
-  if (!answer.ok) throw new Refusal(data.detail_zh || `服务器出错（${answer.status}）`, answer.status);
+  const data = await answer.json().catch(() => null);     // cut, or somebody else's page
+  if (answer.status === 401 && hadToken === sessionStorage.getItem("token")) desk.stranger(hadToken ? data?.detail_zh : "");
+  if (!answer.ok || !data) throw new Refusal(data?.detail_zh || `服务器出错（${answer.status}）`, answer.status);
   return data;
 }

@@ -8,6 +8,7 @@ import { runClock, stateOf } from "./rows.js";
 import { isLegal, verbsOf } from "./verbs.js";
 
 const AGAIN_MS = 300;                     // events come in bursts, and each reading of a card is in the audit log
+const LOOK_MS = 500;                      // a digit closes: one that was on its way when the person called again does not
 const HOURS = [6, 24, 48];
 
 export class CardView {
@@ -16,6 +17,7 @@ export class CardView {
   #parts = null;
   #asked = 0;
   #timer = 0;
+  #newsAt = -Infinity;
   #card = null;
   #isMissing = false;
   id = null;
@@ -62,6 +64,7 @@ export class CardView {
   }
 
   takeDigit(digit) {
+    if (performance.now() - this.#newsAt < LOOK_MS) return;
     this.#parts?.outcomes.children[digit - 1]?.click();
   }
 
@@ -103,6 +106,7 @@ export class CardView {
 
   #fillAlarm(alarm) {
     const parts = this.#parts;
+    if (this.alarm && (alarm.count > this.alarm.count || alarm.severity !== this.alarm.severity)) this.#newsAt = performance.now();
     this.alarm = alarm;
     $("card").className = `${alarm.class} ${alarm.handling}`;
     put(parts.kind, `${alarm.severity_zh} ${alarm.kind_zh} ${alarm.person}`.trim());
@@ -145,7 +149,7 @@ export class CardView {
       this.#fillCard(card);
       this.#fail("");
     } catch (error) {
-      if (this.id === id) this.#fail(error.message);
+      if (this.id === id && number === this.#asked) this.#fail(error.message);
     }
   }
 
@@ -178,8 +182,11 @@ export class CardView {
   }
 
   async #askAddress(into) {
-    const said = await call(`alarms/${this.id}/address`).then((answer) => answer.address || "没有登记住址", (error) => error.message);
-    put(into, said);
+    try {
+      put(into, (await call(`alarms/${this.id}/address`)).address || "没有登记住址");
+    } catch (error) {
+      into.replaceChildren(into.firstChild, make("span", "", error.message));   // the button stays, to ask again
+    }
   }
 
   async #askVitals(hours) {

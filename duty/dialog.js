@@ -14,6 +14,7 @@ const FORMS = {                           // verb: the field it needs, the word 
   note: { field: "note", send: "记下" },
   reopen: { field: "", send: "重新打开" },
 };
+const LOOK_MS = 500;                      // a press that was on its way when a refusal came is not an answer to it
 let chosen = null, hands = null, parentsOf = () => [], opened = () => {};
 
 export function prepareDialog(given) {
@@ -77,8 +78,9 @@ export function takeDigit(digit) {
 export function dialogSees(look, news) {
   const alarm = chosen && look(chosen.alarm.alarm_id);
   if (!chosen) return;
-  if (alarm && alarm.version > chosen.alarm.version) put($("fresh"), "该报警刚刚有变化");
-  else if (news) put($("fresh"), `又来了 ${news} 条报警，关闭此窗后列出`);
+  const isListed = chosen.alarm.handling !== "closed" && !chosen.alarm.suppressed && !chosen.alarm.shelved_until;
+  put($("fresh"), [!alarm && isListed && "该报警已不在待处理列表中", alarm?.version > chosen.alarm.version && "该报警刚刚有变化",
+    news && `又来了 ${news} 条报警，关闭此窗后列出`].filter(Boolean).join("；"));
 }
 
 function drawSubject() {
@@ -95,7 +97,7 @@ function submit() {
 
 async function send(said) {
   const order = chosen, { alarm, verb } = order;
-  if (order.isSent) return;               // a second press while the first one travels
+  if (order.isSent || performance.now() < order.deafUntil) return;               // a second press while the first one travels
   order.isSent = true;
   const body = { ...said, note: $("note").value };
   if (verb !== "note" && verb !== "assign" && verb !== "dispatch") body.version = alarm.version;
@@ -104,10 +106,10 @@ async function send(said) {
     await hands.move(alarm, verb, body);
     if (chosen === order) $("dialog").close();
   } catch (error) {
-    order.isSent = false;
     if (chosen !== order) return hands.failed(alarm, error);
     refuse(error.message);
     order.alarm = await hands.look(alarm);
+    [order.isSent, order.deafUntil] = [false, performance.now() + LOOK_MS];
     if (chosen === order) drawSubject();
   }
 }

@@ -5,6 +5,7 @@ import { $, make } from "./basics.js";
 import { isAsking, takeDigit } from "./dialog.js";
 import { toggleMute } from "./sound.js";
 
+const STEPS = new Set(["j", "k", "ArrowDown", "ArrowUp"]);   // only these may be held down
 const TOLD = [["j k 或 ↓ ↑", "选下一条、上一条"], ["Enter", "打开卡片"], ["字母", "按钮上所示的操作"], ["1–9", "卡片或对话框里所示的选项"],
   ["Esc", "关闭对话框或卡片"], ["q", "静音 1 分钟"], ["?", "这份说明"]];
 
@@ -15,11 +16,12 @@ export function prepareKeys({ step, open, close, current, hands, card }) {
     "?": () => $("keys").showModal(), Enter: open, Escape: close };
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || $("board").hidden || $("keys").open) return;
+    if (event.repeat && event.key === "Enter") return event.preventDefault();
     const isTyping = event.target.matches("input:not([type=checkbox]), textarea, select");
     const isPressing = event.key === "Enter" && event.target.matches("button, a, summary");
-    const isHeld = event.repeat && !event.key.startsWith("Arrow") && !"jk".includes(event.key);   // an order is one press
-    if (isTyping || isPressing || isHeld) return;
-    if (takes(event.key)) event.preventDefault();
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (isTyping || isPressing || (event.repeat && !STEPS.has(key))) return;
+    if (takes(key)) event.preventDefault();
   });
 
   function takes(key) {

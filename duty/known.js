@@ -67,14 +67,18 @@ export class Known {
   lines(limit) {
     const lines = [], shown = new Set();
     for (const alarm of this.#order) {
-      if (lines.length >= limit) break;
       if (shown.has(alarm)) continue;
       for (const each of alarm.person_id == null ? [alarm] : this.ofPerson(alarm.person_id)) {
         shown.add(each);
         lines.push({ alarm: each, under: each !== alarm });
       }
     }
-    return lines.slice(0, limit);
+    if (lines.length <= limit) return lines;
+    // Where there is not room for all, the last third is for those that still wait for an answer.
+    const head = lines.splice(0, Math.floor(limit * 2 / 3));
+    const rank = ({ alarm }) => (alarm.handling !== "unacknowledged" ? 2 : alarm.class === "life" ? 0 : 1);
+    const kept = new Set([0, 1, 2].flatMap((wanted) => lines.filter((each) => rank(each) === wanted)).slice(0, limit - head.length));
+    return [...head, ...lines.filter((each) => kept.has(each))];
   }
 
   // Whether one of the first `limit` may be missing, for the list that we have was cut.

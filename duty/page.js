@@ -14,48 +14,52 @@ import { countUnstored, drawUnstored, forgetUnstored, pollUnstored } from "./uns
 import { Hands } from "./verbs.js";
 import { List, MOST } from "./views.js";
 
-const POLL_MS = 1000, RESET_MS = 500, LIST_LIMIT = 1000, CARD_WAIT_MS = 250, FEWEST_MS = 2000;
+const POLL_MS = 1000, RESET_MS = 500, LIST_LIMIT = 1000, CARD_WAIT_MS = 250, FEWEST_MS = 2000, STEADY_MS = 3000;
+let resets = 0;                           // a list that was asked for before the newest one is stale
 let counts = null, heardAt = 0;           // how much is open, and performance.now() when that was known to be so
 let isStreaming = false, isPolling = false;
 let isFirst = true, isStale = true;       // nothing was read yet; what was read must be read anew
 let problem = "", lostAt = 0;             // why it is not known how things stand, and Date.now() since when
-let loading = null, loadedAt = 0, missed = [], retry = 0, news = 0;
+let isAgain = false, loading = null, loadedAt = 0, missed = [], retry = 0, news = 0;
 
 let known = new Known();
 const hands = new Hands({ ask, moved, failed });
 hands.look = async (alarm) => (await call(`alarms/${alarm.alarm_id}`).catch(() => ({ alarm }))).alarm;
 const list = new List({ get: (id) => known.get(id), lines: (most) => known.lines(most) }, hands,
-  { open: (alarm) => open(alarm.alarm_id), holds: () => card.id !== null });
+  { open: (alarm) => open(alarm.alarm_id), select: (alarm) => list.select(alarm.alarm_id), holds: () => card.id !== null });
 const card = new CardView(hands, { opened: cardOpened, closed: cardClosed, othersOf });
 const feed = new Feed(authorization, { opened, event, broken });
 
 // ------------------------------------------------------------------------------------------------------ the feed
 
 function opened() {
-  [isStreaming, isPolling] = [true, false];
   card.retry();
 }
 
 function event(name, data) {
+  [isStreaming, isPolling] = [true, false];   // headers alone are no feed: something between may swallow the rest
   if (name === "alarms") {
     if (loading) missed.push(data);
     apply(data);
   } else if (name === "reset") {
-    isStale = true;
+    [isStale, resets] = [true, resets + 1];
     if (isFirst) load(); else setTimeout(load, Math.random() * RESET_MS);   // all desks hear it at once
   } else if (name === "tick") {
     take(data);
     if (data.database === false) lose("数据库暂时不可用"); else found();
+    fillUp();
   }
   repeatSound();                          // a hidden page's timers sleep, the feed does not
 }
 
 function broken(status) {
   const wasPolling = isPolling;
-  [isStreaming, isPolling] = [false, status > 0];   // a server without a feed is asked each second
+  [isStreaming, isPolling] = [false, status !== 401];   // a server without a feed is asked each second
   if (status === 401) askForToken("请输入有效的令牌");
-  else if (!isPolling) lose("与服务器失去联系");
-  else if (!wasPolling) load();
+  else {
+    if (!status && !(wasPolling && performance.now() - heardAt < STEADY_MS)) lose("与服务器失去联系");
+    if (!wasPolling) load();
+  }
 }
 
 function lose(why) {
@@ -74,21 +78,30 @@ function found() {
 
 function load() {
   clearTimeout(retry);
-  loading ??= read().catch((error) => {
-    if (!desk.words) return;              // the token was refused
+  if (loading) return loading;
+  const asked = loading = read().catch((error) => {
+    if (!desk.words || loading !== asked) return;              // the token was refused
     lose(error.message);
     if (isStreaming) retry = setTimeout(load, POLL_MS * (0.75 + Math.random() / 2));
-  }).finally(() => { loading = null; missed = []; });
-  return loading;
+  }).finally(() => {
+    if (loading !== asked) return;
+    [loading, missed] = [null, []];
+    if (isAgain) load();
+  });
+  return asked;
 }
 
 async function read() {
-  const answer = await call(`alarms?limit=${isStreaming || !counts ? LIST_LIMIT : MOST}`);
-  [isFirst, isStale, loadedAt] = [false, false, performance.now()];
+  const before = resets, whose = known;
+  isAgain = false;
+  const answer = await call(`alarms?limit=${LIST_LIMIT}`);
+  if (whose !== known) return;            // asked for with a token that is gone
   take(answer);
   hear(answer.alarms);
   known.replace(answer.alarms, answer.alarms.length < answer.counts.open);
   for (const data of missed) apply(data);
+  isAgain = resets !== before;            // what changed between this list and the reset was told to nobody
+  [isFirst, isStale, loadedAt] = [false, isAgain, performance.now()];
   reveal();
   shown();
   found();
@@ -135,7 +148,11 @@ function shown() {
   const isCut = counts.open > MOST;
   $("more").hidden = !isCut || list.view !== "open";
   put($("more"), isCut ? `共 ${counts.open} 条，只列出前 ${MOST} 条` : "");
-  if (isStreaming && known.isShort(MOST) && performance.now() - loadedAt > FEWEST_MS) load();
+  fillUp();
+}
+
+function fillUp() {
+  if (isStreaming && !isStale && known.isShort(MOST) && performance.now() - loadedAt > FEWEST_MS) load();
 }
 
 // -------------------------------------------------------------------------------------------------- what is done
@@ -179,6 +196,7 @@ function parentsOf(alarm) {
 
 function cardOpened(id) {
   document.body.classList.add("carded");
+  if (matchMedia("(max-width: 900px)").matches) scrollTo(0, 0);
   history.replaceState(null, "", `#alarm=${id}`);
 }
 
@@ -187,12 +205,11 @@ function cardClosed() {
   history.replaceState(null, "", location.pathname + location.search);
 }
 
-// Whom a key means: never an alarm that nobody chose and nobody can have seen yet.
+// Whom a key means: never an alarm that took the selected one's place and that nobody chose.
 function current() {
   if (card.id !== null) return card.alarm;
-  if (!list.isUnseen()) return list.get(list.selected);
-  tell("所选的报警刚刚离开了列表，现在选中的是下一条：请看清后再按");
-  return null;
+  if (list.selected !== null && list.meant === null) tell("所选的报警已离开列表，下一条尚未选定：请按 j 或 Enter");
+  return list.get(list.meant);
 }
 
 function step(by) {
@@ -250,8 +267,8 @@ function askForToken(why) {
   card.hide();
   list.clear();
   forgetUnstored();
-  [known, counts, desk.words, isStreaming, isPolling, isFirst, isStale, problem, lostAt] =
-    [new Known(), null, null, false, false, true, true, "", 0];
+  [known, counts, desk.words, isStreaming, isPolling, isFirst, isStale, problem, lostAt, loading, missed] =
+    [new Known(), null, null, false, false, true, true, "", 0, null, []];
   clearTimeout(retry);
   $("board").hidden = $("views").hidden = $("help").hidden = true;
   $("login").hidden = false;

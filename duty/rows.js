@@ -8,7 +8,7 @@ import { isLegal } from "./verbs.js";
 const ON_ROWS = ["acknowledge", "dispatch", "arrive", "close", "unshelve", "reopen"];   // the card has all
 const LABELS = ["报警", "老人", "次数", "发生时间", "状态", "操作"];
 
-export function makeRow(hands, open) {
+export function makeRow(hands, on) {
   const row = make("tr");
   for (const label of LABELS) row.insertCell().dataset.label = label;
   const [what, whom, count, when, state, does] = row.cells;
@@ -23,7 +23,8 @@ export function makeRow(hands, open) {
     state: state.appendChild(make("span")), assigned: state.appendChild(make("span", "why")),
   };
   for (const verb of desk.words.verbs.filter(({ code }) => ON_ROWS.includes(code))) does.append(hands.button(verb, () => row.alarm));
-  row.addEventListener("click", (event) => { if (!event.target.closest("button, a")) open(row.alarm); });
+  row.addEventListener("click", (event) => { if (!event.target.closest("button, a")) on.open(row.alarm); });
+  row.addEventListener("focusin", () => on.select(row.alarm));   // keys go with the button that was pressed
   return row;
 }
 

@@ -5,7 +5,7 @@
 import { $, put } from "./basics.js";
 
 const REPEAT_MS = 3000, CLOSEST_MS = 1000, MUTE_MS = 60_000;
-let audio = null, soundedAt = -Infinity, mutedUntil = 0, isCalling = () => false;
+let audio = null, soundedAt = -Infinity, mutedUntil = 0, soon = 0, isCalling = () => false;
 
 export function prepareSound(callsForHelp) {
   isCalling = callsForHelp;
@@ -23,7 +23,10 @@ export function toggleMute() {
 
 // Sounds for news: calls for help are told apart by their pitch.
 export function announce(isLife) {
-  if (performance.now() - soundedAt >= CLOSEST_MS) play(isLife ? [880, 660, 880] : [520]);
+  const wait = soundedAt + CLOSEST_MS - performance.now();
+  clearTimeout(soon);
+  if (wait <= 0) play(isLife ? [880, 660, 880] : [520]);
+  else if (isLife) soon = setTimeout(play, wait, [880, 660, 880]);
 }
 
 // To be called at least every second, and by the feed's ticks too: the timers of a hidden page come once a minute.

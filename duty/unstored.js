@@ -6,9 +6,10 @@ import { $, call, duration, make, put, time } from "./basics.js";
 import { announce } from "./sound.js";
 
 const POLL_MS = 1000;
+const DEAF_MS = 5000;                     // without an answer for so long it is not known what waits
 const SILENT_S = 60;                      // a call that waits is repeated far more often, unless the bridge is gone
 const sounded = new Set();                // those that were heard
-let unstored = null, unstoredAt = 0;      // the newest answer, and performance.now() when it came
+let unstored = null, unstoredAt = 0, askedAt = 0;      // the newest answer, and performance.now() when it came
 
 export function countUnstored() {
   return unstored?.count ?? 0;
@@ -20,14 +21,17 @@ export function forgetUnstored() {
 }
 
 export async function pollUnstored(isWanted, onChange) {
-  if (isWanted()) await refresh(onChange);
+  if (isWanted()) await refresh(onChange); else askedAt = 0;
+  drawUnstored();
   setTimeout(pollUnstored, POLL_MS, isWanted, onChange);
 }
 
 async function refresh(onChange) {
+  askedAt ||= performance.now();          // since when no answer came
   try {
     [unstored, unstoredAt] = [await call("unstored"), performance.now()];
   } catch { return; }
+  askedAt = 0;
   const names = unstored.calls.map(({ topic, received_at: at }) => `${at} ${topic}`);
   const isNew = names.some((name) => !sounded.has(name));
   sounded.clear();
@@ -38,9 +42,10 @@ async function refresh(onChange) {
 }
 
 export function drawUnstored() {
+  const isDeaf = askedAt && performance.now() - askedAt > DEAF_MS;
+  $("deaf").hidden = !isDeaf && (unstored?.listening ?? true);
   if (!unstored) return;
-  const { calls, count, silent, listening } = unstored;
-  $("deaf").hidden = listening;
+  const { calls, count, silent } = unstored;
   $("unstored").hidden = !count && !silent;
   $("calls").hidden = !count;
   put($("waiting"), count ? `未入库 ${count} 条：呼救已收到，还没有进入数据库，请按设备联系` : "未入库");

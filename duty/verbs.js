@@ -23,6 +23,8 @@ export function verbsOf(alarm) {
 export class Hands {
   // Carries out what buttons and keys say: `ask(alarm, verb, zh)` opens the dialog, `moved(alarm, before)` shows an alarm
   // as it is after a move, `failed(alarm, error)` says why there was none.
+  #sent = new Set();                      // the orders that travel
+
   constructor({ ask, moved, failed }) {
     Object.assign(this, { ask, moved, failed });
   }
@@ -53,8 +55,13 @@ export class Hands {
   }
 
   async move(alarm, code, said) {
-    const after = await call(`alarms/${alarm.alarm_id}/${code}`, said);
-    this.moved(after, alarm);
-    return after;
+    const order = `alarms/${alarm.alarm_id}/${code}`;
+    if (this.#sent.has(order)) return null;   // pressed twice
+    this.#sent.add(order);
+    try {
+      const after = await call(order, said);
+      this.moved(after, alarm);
+      return after;
+    } finally { this.#sent.delete(order); }
   }
 }

@@ -228,10 +228,10 @@ async def test_a_key_means_no_alarm_that_nobody_chose(desk: Desk, page: Page) ->
     await close_alarm(desk.connection, chosen, AT)
     await gone
     await expect(line(page, following)).to_have_attribute("aria-selected", "true")
-    await expect(page.locator("#message")).to_contain_text("请看清后再按")
+    await expect(page.locator("#message")).to_contain_text("尚未选定")
     await page.wait_for_timeout(800)
     assert (await desk.alarm(following))["handling"] == "unacknowledged"
-    await act(page, "a")
+    await act(page, "j", "a")
     await expect(line(page, following)).to_contain_text("已确认 王芳")
 
 
