@@ -65,6 +65,9 @@ LET_BY: Final = 0.1
 AFTER_OUTAGE: Final = 720
 """Minutes for which what an outage explains is put away when that is closed."""
 
+GRACE: Final = timedelta(minutes=10)
+"""An outage is raised after what it explains: for so long nobody asks whether there is one."""
+
 _SQL: Final = sql.load("duty")
 
 
@@ -283,6 +286,14 @@ async def end_shelves(connection: AsyncConnection, at: int) -> int:
     return int(row[0]) if row else 0
 
 
+async def end_explanations(connection: AsyncConnection, at: int) -> int:
+    """Put before staff what an outage explained that staff closed and that goes on; return how many."""
+    now = to_datetime(at)
+    values = {"at": now, "before": now - GRACE}
+    row = await (await connection.execute(_SQL["end_explanations"], values)).fetchone()
+    return int(row[0]) if row else 0
+
+
 async def bound_session(connection: AsyncConnection) -> None:
     """Bound how long this connection may wait and, above all, keep a row locked; call it after connecting."""
     with database_errors():
@@ -373,7 +384,8 @@ def _require_parent(child: dict[str, Any], parent: int, row: dict[str, Any] | No
     if row["suppressed"] or row["shelved_until"]:
         zh = f"报警 {parent} 不在待处理列表中，不能并入"
         raise NotAllowedError(f"alarm {parent} is shelved or explained by an outage", zh)
-    if child["drill"] != row["drill"] or (child["class"] == Class.LIFE and row["class"] != Class.LIFE):
+    lesser = child["class"] == Class.LIFE != row["class"] or row["class"] == Class.TECHNICAL != child["class"]
+    if child["drill"] != row["drill"] or lesser:
         zh = f"不能并入报警 {parent}：它可能自行结束"
         raise NotAllowedError(f"alarm {parent} may end by itself: merge into another one", zh)
 

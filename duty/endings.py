@@ -1,4 +1,4 @@
-"""What ends by itself: drills that are over, whose calls close and are marked as 演练, and shelves.
+"""What ends by itself: drills that are over, whose calls close and are marked as 演练, shelves, explanations.
 
 The desk does it, for handling is duty's; what ended while no desk ran ends when one starts.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 import psycopg
 
-from duty.alarms import database_errors, end_shelves
+from duty.alarms import database_errors, end_explanations, end_shelves
 from duty.desk import Pool
 from schemas.clock import Clock, to_datetime
 from schemas.errors import CarebellError
@@ -44,11 +44,14 @@ async def _end_for_ever(pool: Pool, clock: Clock) -> None:
             with database_errors():
                 async with pool.connection() as connection:
                     shelved = await end_shelves(connection, clock.now())
+                    explained = await end_explanations(connection, clock.now())
                     drilled = await drill.end_due(connection, to_datetime(clock.now()))
             if drilled:
                 log.info("drill: %d alarms of drills that are over are closed and marked", drilled)
             if shelved:
                 log.info("shelf: %d alarms stand before staff again", shelved)
+            if explained:
+                log.info("outage: %d alarms stand before staff that no open outage explains", explained)
             told = False
         except (CarebellError, psycopg.Error) as error:
             if not told:

@@ -4,7 +4,9 @@ A command is imported when it is asked for: the bridge does not wait for what on
 """
 
 import importlib
+import io
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -79,7 +81,10 @@ def carebell() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what a terminal has no letter for is a question mark there."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpcore", "aiomqtt"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -11,9 +11,10 @@ COMMENT ON COLUMN regions.lon IS 'Degrees east, WGS 84.';
 -- What an outage explains is counted by its area; few alarms are open, however many are closed.
 CREATE INDEX alarms_suppressed ON alarms (suppressed) WHERE closed_at IS NULL AND suppressed IS NOT NULL;
 
--- Where the number in files is an identity number, the boards know the person by another one. An index on what they ask.
+-- Where the number in files may be an identity or a telephone number, however it is written (eleven digits and more), the boards
+-- know the person by another one. An index on what they ask.
 CREATE INDEX people_board ON people
-    ((CASE WHEN person ~ '^([0-9]{15}|[0-9]{17}[0-9Xx])$' THEN '#' || person_id ELSE person END) text_pattern_ops);
+    ((CASE WHEN regexp_replace(normalize(person, NFKC), '[^0-9]', '', 'g') ~ '^[0-9]{11}' THEN '#' || person_id ELSE person END) text_pattern_ops);
 CREATE INDEX people_name ON people (name text_pattern_ops);
 
 CREATE OR REPLACE VIEW board_alarms AS
@@ -70,7 +71,7 @@ CREATE VIEW board_shelved_alarms AS
 SELECT a.alarm_id, d.device, coalesce(d.region, '') AS region, a.kind, a.class, a.raised_at, a.shelved_until
 FROM alarms a
 LEFT JOIN devices d USING (device_id)
-WHERE a.closed_at IS NULL AND a.suppressed IS NULL AND a.shelved_until IS NOT NULL;
+WHERE a.closed_at IS NULL AND a.shelved_until IS NOT NULL;
 
 CREATE VIEW board_outages AS
 SELECT a.alarm_id, substr(d.device, 7) AS area, r.name AS region_name, a.severity, a.raised_at, a.handling,
@@ -108,14 +109,14 @@ LEFT JOIN people p ON p.person_id = a.person_id;
 
 CREATE VIEW board_people AS
 SELECT p.person_id,
-       CASE WHEN person ~ '^([0-9]{15}|[0-9]{17}[0-9Xx])$' THEN '#' || person_id ELSE person END AS number,
+       CASE WHEN regexp_replace(normalize(person, NFKC), '[^0-9]', '', 'g') ~ '^[0-9]{11}' THEN '#' || person_id ELSE person END AS number,
        p.name, p.birth_year, p.sex, p.address, p.care_level,
        (SELECT string_agg(c.name || coalesce('（' || nullif(c.relation, '') || '）', ''), ' → ' ORDER BY c.rank)
         FROM contacts c WHERE c.person_id = p.person_id) AS contacts,
        (SELECT count(*) FROM alarms a
         WHERE a.person_id = p.person_id AND a.closed_at IS NULL AND a.suppressed IS NULL) AS open_alarms
 FROM people p;
-COMMENT ON COLUMN board_people.number IS 'As files have it, unless that is an identity number: then # and a number of our own.';
+COMMENT ON COLUMN board_people.number IS 'As files have it, unless it has eleven digits or more, as identity and telephone numbers have: then # and a number of our own.';
 
 -- Vitals of a person, by whatever device measured them while it was theirs: as board_vitals, so ask by `hourly`.
 CREATE VIEW board_person_vitals AS

@@ -2,9 +2,10 @@
 -- row first, and no statement here touches count, condition or what else is ingest's.
 
 -- name: open_alarms
--- Life first, then the severest, then the oldest; those that are shelved apart, without what an outage explains.
+-- Life first, then the severest, then the oldest; those that are shelved apart, and what an outage explains in neither list,
+-- unless it was put away with the outage.
 SELECT * FROM duty_alarms
-WHERE closed_at IS NULL AND suppressed IS NULL AND (shelved_until IS NOT NULL) = %(shelved)s
+WHERE closed_at IS NULL AND (shelved_until IS NOT NULL) = %(shelved)s AND (suppressed IS NULL OR shelved_until IS NOT NULL)
   AND (%(device)s::text IS NULL OR device = %(device)s)
 ORDER BY class <> 'life', array_position(ARRAY['critical', 'high', 'medium', 'low'], severity), raised_at, alarm_id
 LIMIT %(limit)s
@@ -35,8 +36,8 @@ SELECT count(*) FILTER (WHERE suppressed IS NULL AND shelved_until IS NULL) AS o
        count(*) FILTER (WHERE class = 'life') AS life,
        count(*) FILTER (WHERE handling = 'unacknowledged' AND suppressed IS NULL AND shelved_until IS NULL)
            AS unacknowledged,
-       count(*) FILTER (WHERE suppressed IS NOT NULL) AS suppressed,
-       count(*) FILTER (WHERE suppressed IS NULL AND shelved_until IS NOT NULL) AS shelved
+       count(*) FILTER (WHERE suppressed IS NOT NULL AND shelved_until IS NULL) AS suppressed,
+       count(*) FILTER (WHERE shelved_until IS NOT NULL) AS shelved
 FROM alarms
 WHERE closed_at IS NULL
 
@@ -138,26 +139,46 @@ SELECT o.alarm_id FROM alarms a JOIN alarms o USING (device_id, kind)
 WHERE a.alarm_id = %(alarm_id)s AND o.closed_at IS NULL
 
 -- name: reopen
--- The first times of answering and arriving stay; who was sent is for the log. It stands before staff again, whatever
--- had kept it from there.
+-- The first times of answering and arriving stay, and who answered: figures are theirs. Who was sent is for the log. It is in the
+-- hands of whoever opened it again, and stands before staff, whatever had kept it from there.
 UPDATE alarms
-SET handling = %(handling)s, acknowledged_at = coalesce(acknowledged_at, %(at)s), acknowledged_by = %(by)s, closed_at = NULL,
-    closed_by = NULL, outcome = NULL, parent_id = NULL, shelved_until = NULL, suppressed = NULL, dispatched_to = NULL,
+SET handling = %(handling)s, acknowledged_at = coalesce(acknowledged_at, %(at)s),
+    acknowledged_by = coalesce(acknowledged_by, %(by)s), assigned_to = %(by)s, closed_at = NULL, closed_by = NULL, outcome = NULL, parent_id = NULL, shelved_until = NULL, suppressed = NULL, dispatched_to = NULL,
     reopened = reopened + 1, version = version + 1
 WHERE alarm_id = %(alarm_id)s
 
 -- name: end_shelves
--- What was put away long enough stands before staff again; whatever somebody is at work on comes at the next look.
+-- What was put away long enough stands before staff again; whatever somebody is at work on comes at the next look. An outage
+-- explains it further only if there is one: the engine does not hear of one that staff closed.
 WITH over AS (
     SELECT alarm_id FROM alarms
     WHERE closed_at IS NULL AND shelved_until <= %(at)s ORDER BY alarm_id LIMIT 1000 FOR UPDATE SKIP LOCKED
 ), ended AS (
-    UPDATE alarms a SET shelved_until = NULL, version = a.version + 1
+    UPDATE alarms a SET shelved_until = NULL, version = a.version + 1,
+        suppressed = CASE WHEN EXISTS (SELECT FROM board_outages b WHERE b.area = a.suppressed) THEN a.suppressed END
     FROM over o WHERE a.alarm_id = o.alarm_id
     RETURNING a.alarm_id
 ), logged AS (
     INSERT INTO alarm_log (alarm_id, at, actor, verb)
     SELECT alarm_id, %(at)s, 'carebell', 'unshelved' FROM ended ORDER BY alarm_id
+)
+SELECT count(*) FROM ended
+
+-- name: end_explanations
+-- What the outage of an area explains stands before staff when there is none any more: staff closed it, and it goes on. Nothing
+-- that is younger than %(before)s, for an outage is raised a moment after what it explains.
+WITH over AS (
+    SELECT alarm_id FROM alarms a
+    WHERE closed_at IS NULL AND suppressed IS NOT NULL AND shelved_until IS NULL AND last_at <= %(before)s
+      AND NOT EXISTS (SELECT FROM board_outages b WHERE b.area = a.suppressed)
+    ORDER BY alarm_id LIMIT 1000 FOR UPDATE SKIP LOCKED
+), ended AS (
+    UPDATE alarms a SET suppressed = NULL, version = a.version + 1
+    FROM over o WHERE a.alarm_id = o.alarm_id
+    RETURNING a.alarm_id
+), logged AS (
+    INSERT INTO alarm_log (alarm_id, at, actor, verb)
+    SELECT alarm_id, %(at)s, 'carebell', 'unsuppressed' FROM ended ORDER BY alarm_id
 )
 SELECT count(*) FROM ended
 

@@ -103,7 +103,7 @@ def test_every_verb_has_a_command(shell: Shell) -> None:
         assert shell.run(f"{verb} --by 王芳").exit_code == 0
     assert f"{call} 紧急呼叫 BELL-1: 已到场\n" == shell.run(f"arrive {call} --by 王芳").stdout
     assert shell.json(f"merge {battery} --into {call} --by 王芳")["parent_id"] == call
-    assert shell.json(f"reopen {battery} --by 李强")["acknowledged_by"] == "李强"
+    assert shell.json(f"reopen {battery} --by 李强")["assigned_to"] == "李强"
     fails(shell.run(f"shelve {call} --minutes 5 --by 王芳"), "never shelved")
     fails(shell.run(f"close {call} --outcome test --explained --by 王芳"), "only the outage")
     assert shell.run(f"shelve {battery} --minutes 1441").exit_code == 2

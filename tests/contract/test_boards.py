@@ -559,11 +559,21 @@ def test_an_identity_number_is_not_shown(desk: Desk) -> None:
     """Where files number people by it, the boards know them by another, by which they are found."""
     of_eighteen = _person(desk, "43060219400101123X", "李桂英")
     of_fifteen = _person(desk, "430602400101123", "王秀兰")
+    written = [
+        _person(desk, number, "陈玉珍")
+        for number in (
+            "430602-19400307-1237",
+            "SFZ430602194003071239",
+            "４３０６０２１９４００３０７１２３６",
+            "13907300001",
+        )
+    ]
     _person(desk, "A-17", "张德华")
     chosen = {value: text for each in desk.shown("person_choices") for value, text in [tuple(each.values())]}
     assert chosen == {
         f"#{of_eighteen}": f"#{of_eighteen} 李桂英",
         f"#{of_fifteen}": f"#{of_fifteen} 王秀兰",
+        **{f"#{person_id}": f"#{person_id} 陈玉珍" for person_id in written},
         "A-17": "A-17 张德华",
     }
     query = boards.queries()["person_card"]

@@ -156,7 +156,7 @@ async def test_what_stands_beside_the_states_over_http(
     merged = (await client.post(f"/api/alarms/{battery}/merge", json={"parent": call})).json()
     assert (merged["outcome_zh"], merged["parent_id"], merged["closed_by"]) == ("并入", call, "王芳")
     opened = await client.post(f"/api/alarms/{battery}/reopen", headers=bearer("李强"))
-    assert (opened.json()["acknowledged_by"], opened.json()["parent_id"]) == ("李强", None)
+    assert (opened.json()["assigned_to"], opened.json()["parent_id"]) == ("李强", None)
 
 
 async def test_what_something_beside_the_state_forbids_is_a_conflict(

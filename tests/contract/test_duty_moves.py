@@ -9,7 +9,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from duty import alarms
-from duty.alarms import StaleVersionError, UnknownAlarmError, end_shelves
+from duty.alarms import StaleVersionError, UnknownAlarmError, end_explanations, end_shelves
 from duty.handling import IllegalMoveError, NotAllowedError, Verb
 from ops.parts import Database
 from schemas.alarms import AREA_DEVICE, Handling, Outcome
@@ -192,7 +192,8 @@ async def test_what_was_closed_by_mistake_is_opened_again(connection: AsyncConne
     alarm_id = await raise_alarm(connection)
     await close_alarm(connection, alarm_id)
     opened = await alarms.handle(connection, alarm_id, Verb.REOPEN, "李强", AT + DAY, note="又来电话")
-    assert (opened.handling, opened.acknowledged_by, opened.outcome) == ("acknowledged", "李强", None)
+    assert (opened.handling, opened.acknowledged_by, opened.outcome) == ("acknowledged", "王芳", None)
+    assert opened.assigned_to == "李强"
     assert (opened.closed_at, opened.closed_by) == (None, None)
     assert opened.acknowledged_at == (await one(connection, "SELECT min(at) AS at FROM alarm_log"))["at"]
     assert (await one(connection, "SELECT reopened FROM alarms"))["reopened"] == 1
@@ -253,7 +254,9 @@ async def test_an_outage_is_closed_and_what_it_explains_put_away(connection: Asy
     told = ("王芳", "shelved", {"minutes": 720, "parent": own})
     assert [(await log_of(connection, alarm_id))[-1] for alarm_id in silent] == [told] * 3
     assert {call, other} <= set(await listed(connection))
-    assert (await alarms.count_open(connection)).suppressed == len(silent) + len(still)
+    counts = await alarms.count_open(connection)
+    assert (counts.suppressed, counts.shelved) == (len(still), len(silent))
+    assert await listed(connection, "shelved") == silent
 
 
 async def test_an_outage_holds_nothing_while_it_waits_for_what_it_explains(
@@ -318,9 +321,32 @@ async def test_what_outlasts_the_outage_with_which_it_was_put_away_comes_back(
     await unsuppress(connection, "430602-1", "device_silent")
     await close_itself(connection, silent[0])
     assert await listed(connection) == [call]
-    assert await listed(connection, "shelved") == [silent[1]]
+    assert await listed(connection, "shelved") == silent[1:]
     assert await end_shelves(connection, AT + 720 * MINUTE) == 2
-    assert await listed(connection) == [call, silent[1]]
+    assert await listed(connection) == [call, *silent[1:]]
+
+
+async def test_what_a_further_outage_explains_stays_explained(connection: AsyncConnection) -> None:
+    """When the shelf ends while the area is out anew, the new outage speaks for its silences."""
+    own, silent, call = await outage(connection, "430602")
+    await do(connection, own, "acknowledge", "close", outcome=Outcome.EQUIPMENT_FAULT, explained=True)
+    anew = await raise_alarm(connection, f"{AREA_DEVICE}430602", "area_outage")
+    assert await end_shelves(connection, AT + 720 * MINUTE) == len(silent)
+    assert await listed(connection) == [call, anew]
+
+
+async def test_what_no_open_outage_explains_stands_before_staff(connection: AsyncConnection) -> None:
+    """An outage that is closed alone leaves its silences to staff, after a while; an open one keeps them."""
+    own, silent, call = await outage(connection, "430602")
+    _, kept, _ = await outage(connection, "430603")
+    await do(connection, own, "acknowledge", "close", outcome=Outcome.EQUIPMENT_FAULT)
+    assert await end_explanations(connection, AT + 9 * MINUTE) == 0
+    assert await end_explanations(connection, AT + 11 * MINUTE) == len(silent)
+    found = await listed(connection)
+    assert set(silent) <= set(found)
+    assert not set(kept) & set(found)
+    assert (await log_of(connection, silent[0]))[-1] == ("carebell", "unsuppressed", {})
+    assert call in found
 
 
 async def test_what_is_opened_again_stands_before_staff(connection: AsyncConnection) -> None:
