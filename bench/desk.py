@@ -72,7 +72,7 @@ async def ask_desk(connection: AsyncConnection, now: datetime, runs: int) -> lis
     calls = [alarm.alarm_id for alarm in listed if alarm.person_id is not None]
     month = f"{now - timedelta(days=60):%Y-%m}"
     statement = sql.load("duty")["open_alarms"]
-    values = {"device": None, "shelved": False, "limit": LISTED}
+    values = {"device": None, "limit": LISTED}
 
     async def card() -> None:
         await cards.show(connection, calls[len(took) % len(calls)])

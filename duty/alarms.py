@@ -240,8 +240,8 @@ async def list_alarms(
     """
     require_text("device", device or "", NAME_LENGTH)
     of_device = "" if device is None else "device_"
-    name = "open_alarms" if state in ("open", "shelved") else f"{of_device}{state}_alarms"
-    values = {"device": device, "shelved": state == "shelved", "limit": min(limit, MAX_LIMIT)}
+    name = f"{state}_alarms" if state in ("open", "shelved") else f"{of_device}{state}_alarms"
+    values = {"device": device, "limit": min(limit, MAX_LIMIT)}
     with database_errors():
         async with connection.cursor(row_factory=class_row(Alarm)) as cursor:
             return await (await cursor.execute(_SQL[name], values)).fetchall()

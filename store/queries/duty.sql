@@ -2,10 +2,17 @@
 -- row first, and no statement here touches count, condition or what else is ingest's.
 
 -- name: open_alarms
--- Life first, then the severest, then the oldest; those that are shelved apart, and what an outage explains in neither list,
--- unless it was put away with the outage.
+-- Life first, then the severest, then the oldest; without those that are shelved, and without what an outage explains.
 SELECT * FROM duty_alarms
-WHERE closed_at IS NULL AND (shelved_until IS NOT NULL) = %(shelved)s AND (suppressed IS NULL OR shelved_until IS NOT NULL)
+WHERE closed_at IS NULL AND suppressed IS NULL AND shelved_until IS NULL
+  AND (%(device)s::text IS NULL OR device = %(device)s)
+ORDER BY class <> 'life', array_position(ARRAY['critical', 'high', 'medium', 'low'], severity), raised_at, alarm_id
+LIMIT %(limit)s
+
+-- name: shelved_alarms
+-- In the same order; also what was put away with the outage that explained it.
+SELECT * FROM duty_alarms
+WHERE closed_at IS NULL AND shelved_until IS NOT NULL
   AND (%(device)s::text IS NULL OR device = %(device)s)
 ORDER BY class <> 'life', array_position(ARRAY['critical', 'high', 'medium', 'low'], severity), raised_at, alarm_id
 LIMIT %(limit)s
