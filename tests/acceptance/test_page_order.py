@@ -65,6 +65,7 @@ async def cut_feed(desk: Desk) -> None:
     """Break the desk's line to the database, so that pages are told to read anew."""
     await desk.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'carebell-desk-feed'"
+        " AND datname = current_database()"
     )
 
 

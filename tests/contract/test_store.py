@@ -407,7 +407,10 @@ async def test_a_database_that_comes_back_gets_the_batch(
 
 async def test_a_connection_that_died_while_idle_is_replaced(url: str, line: Line) -> None:
     """Every work of the store survives that its connection was ended in between."""
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'carebell'"
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'carebell' AND datname = current_database()"
+    )
     await line.feed(message("BELL-1", "heartbeat", {"ts": milliseconds(0), "battery": 50}, at=1))
     await tuples(url, kill)
     again = message("BELL-1", "heartbeat", {"ts": milliseconds(0), "battery": 50}, at=2)
