@@ -8,12 +8,13 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from duty import alarms
+from duty import alarms, endings
 from duty.alarms import StaleVersionError, UnknownAlarmError, end_explanations, end_shelves
+from duty.desk import make_pool, opened
 from duty.handling import IllegalMoveError, NotAllowedError, Verb
 from ops.parts import Database
 from schemas.alarms import AREA_DEVICE, Handling, Outcome
-from schemas.clock import SECOND
+from schemas.clock import SECOND, Clock
 from store import sql
 from tests.desk import (
     AT,
@@ -355,6 +356,31 @@ async def test_what_is_opened_again_stands_before_staff(connection: AsyncConnect
     await close_alarm(connection, silent[0])
     await do(connection, silent[0], "reopen")
     assert silent[0] in await listed(connection)
+
+
+async def test_the_desk_looks_for_what_nothing_explains(
+    database: Database, connection: AsyncConnection
+) -> None:
+    """A desk that runs brings it back by itself."""
+    silent = await raise_alarm(connection, "BELL-1", "device_silent")
+    await connection.execute("UPDATE alarms SET suppressed = '430602'")
+    async with (
+        opened(make_pool(database.url)) as pool,
+        endings.ending(pool, Clock()),
+        asyncio.timeout(10),
+    ):
+        while await listed(connection) != [silent]:
+            await asyncio.sleep(0.05)
+
+
+async def test_what_staff_will_end_is_not_merged_into_what_may_end_by_itself(
+    connection: AsyncConnection,
+) -> None:
+    """A fault of a device closes itself, and would take the pulse of a person with it."""
+    battery = await raise_alarm(connection, "BELL-2", "low_battery")
+    pulse = await raise_alarm(connection, "BAND-1", "hr_high")
+    with pytest.raises(NotAllowedError, match="may end by itself"):
+        await do(connection, pulse, "acknowledge", "merge", parent=battery)
 
 
 @pytest.mark.parametrize(
