@@ -16,6 +16,7 @@ from ops.parts import Database
 from schemas.alarms import AREA_DEVICE, Handling, Outcome
 from schemas.clock import SECOND, Clock
 from store import sql
+from tests.contract.kit import until
 from tests.desk import (
     AT,
     START,
@@ -364,13 +365,12 @@ async def test_the_desk_looks_for_what_nothing_explains(
     """A desk that runs brings it back by itself."""
     silent = await raise_alarm(connection, "BELL-1", "device_silent")
     await connection.execute("UPDATE alarms SET suppressed = '430602'")
-    async with (
-        opened(make_pool(database.url)) as pool,
-        endings.ending(pool, Clock()),
-        asyncio.timeout(10),
-    ):
-        while await listed(connection) != [silent]:
-            await asyncio.sleep(0.05)
+
+    async def is_back() -> bool:
+        return await listed(connection) == [silent]
+
+    async with opened(make_pool(database.url)) as pool, endings.ending(pool, Clock()):
+        await until(is_back, "it stands before staff")
 
 
 async def test_what_staff_will_end_is_not_merged_into_what_may_end_by_itself(
